@@ -1,0 +1,54 @@
+# Everything a person needs is `make up` and `make test`; `make help` lists the rest.
+#
+# A target that needs packages depends on a stamp in the virtual environment, and the stamp on the
+# lock file: nothing is installed twice, and a changed lock is noticed.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check format bench docs screenshots lock clean
+
+help: ## List the targets
+	@echo "Usage: make <target> [ARGS=\"…\"]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.run-stamp: requirements/run.txt pyproject.toml scripts/install
+	@scripts/install $(VENV) requirements/run.txt
+	@touch $@
+
+$(VENV)/.dev-stamp: requirements/dev.txt pyproject.toml scripts/install
+	@scripts/install $(VENV) requirements/dev.txt
+	@touch $@ $(VENV)/.run-stamp
+
+up: $(VENV)/.run-stamp ## A working hub on http://127.0.0.1:8000 (ARGS="--port 8123 -f config.yaml")
+	@exec $(BIN)/perijove up $(ARGS)
+
+test: $(VENV)/.dev-stamp ## The whole test suite, with everything it needs (ARGS="-k login -x")
+	@scripts/system-packages test
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev-stamp ## Format, lint, types, import contracts, size gate, generated docs
+	@scripts/check $(BIN)
+
+format: $(VENV)/.dev-stamp ## Rewrite the code as the formatter and the linter want it
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev-stamp ## Benchmarks beside JupyterHub in one run (ARGS="--rounds 5 --only login")
+	@scripts/system-packages bench
+	@$(BIN)/python -m bench $(ARGS)
+
+docs: $(VENV)/.dev-stamp ## Write the generated reference pages again
+	@$(BIN)/python scripts/reference-docs
+
+screenshots: $(VENV)/.dev-stamp ## Take the README's screenshots again
+	@scripts/system-packages test
+	@$(BIN)/python scripts/screenshots
+
+lock: $(VENV)/.dev-stamp ## Resolve the dependencies again (ARGS="--upgrade")
+	@scripts/lock $(BIN)/uv $(ARGS)
+
+clean: ## Remove the virtual environment and everything that was built
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
