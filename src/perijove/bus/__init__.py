@@ -1,0 +1,1 @@
+"""Carries hints about changed rows to whoever waits for them. Lossy by contract; see `domain.events`."""

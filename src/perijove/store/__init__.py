@@ -1,0 +1,1 @@
+"""SQL: tables, transactions with an outbox, claims, migrations. Rows are truth; nothing here caches them."""
