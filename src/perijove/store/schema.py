@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -331,6 +332,10 @@ replicas = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     Column("host", NAME, nullable=False),
+    # With `host` these tell a hub that starts which earlier one on its machine is surely dead, so that
+    # its leases need not be waited for. `process_started` is in seconds since the epoch.
+    Column("pid", Integer, nullable=False),
+    Column("process_started", Float, nullable=False),
     Column("version", String(64), nullable=False),
     Column("started", UTCDateTime, nullable=False),
     Column("heartbeat", UTCDateTime, nullable=False, index=True),

@@ -1,0 +1,37 @@
+"""What every use case is handed: the one value that `compose` builds and everybody passes on."""
+
+from dataclasses import dataclass, field
+
+from perijove.bus.memory import Bus
+from perijove.config.options import HubOptions
+from perijove.domain.ports import Authenticator, SpawnerHost
+from perijove.lib.clock import Clock
+from perijove.services.activity import ActivityBuffer
+from perijove.services.auth_state import Crypt
+from perijove.services.identity import IdentityCache
+from perijove.services.signing import Signer
+from perijove.store.database import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubContext:
+    options: HubOptions
+    store: Store
+    bus: Bus
+    clock: Clock
+    authenticator: Authenticator
+    spawners: SpawnerHost
+    crypt: Crypt
+    signer: Signer
+    identities: IdentityCache
+    activity: ActivityBuffer
+    # Random, one per process: the owner of its leases.
+    replica_id: str
+    # Name of this machine, for host-bound spawners.
+    host: str
+    version: str = field(default="")
+
+    @property
+    def hub_prefix(self) -> str:
+        """`/hub/` below the base URL."""
+        return f"{self.options.base_url}hub/"

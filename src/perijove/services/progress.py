@@ -1,0 +1,115 @@
+"""Watching a server: its progress as a stream, and waiting until it is settled. Any replica can do either."""
+
+from collections.abc import AsyncIterator
+from html import escape
+from typing import Any
+
+from sqlalchemy import select
+
+from perijove.domain.errors import Invalid, NotFound
+from perijove.domain.events import Kind, Lagged
+from perijove.domain.ids import ServerId
+from perijove.domain.names import server_prefix
+from perijove.services.context import HubContext
+from perijove.services.server_rows import ServerRow, by_id, find
+from perijove.store.schema import server_events
+
+# How long a watcher trusts hints before it looks at the rows anyway.
+REREAD_SECONDS = 2.0
+
+
+async def wait_settled(hub: HubContext, server_id: ServerId, timeout_seconds: float) -> ServerRow | None:
+    """The row once nothing is pending any more, or as it is at the timeout; None when it is deleted."""
+    deadline = hub.clock.monotonic() + timeout_seconds
+    with hub.bus.subscribe(Kind.SERVER) as changes:
+        while True:
+            async with hub.store.read() as connection:
+                row = await by_id(connection, server_id)
+            left = deadline - hub.clock.monotonic()
+            if row is None or row.pending is None or left <= 0:
+                return row
+            await _next_change(hub, changes, str(server_id), min(left, REREAD_SECONDS))
+
+
+async def _next_change(hub: HubContext, changes: Any, key: str, seconds: float) -> None:
+    until = hub.clock.monotonic() + seconds
+    while (left := until - hub.clock.monotonic()) > 0:
+        for change in await changes.take(left):
+            if isinstance(change, Lagged) or change.key == key:
+                return
+
+
+async def progress(hub: HubContext, user: str, name: str) -> AsyncIterator[dict[str, Any]]:
+    """Events of the current start from its beginning until `ready` or `failed`.
+
+    A ready server yields one ready event; a server that failed yields that failure.
+
+    Raises:
+        NotFound: no such server.
+        Invalid: it is neither starting, ready nor failed.
+    """
+    async with hub.store.read() as connection:
+        row = await find(connection, user, name)
+    if row is None:
+        raise NotFound(f"{user} has no server {name!r}." if name else f"{user} has no server.")
+    if row.ready:
+        return _once(ready_event(hub, row))
+    if row.pending != "spawn":
+        if row.failure is None:
+            raise Invalid(f"{row.full_name} is not starting")
+        return _once(failed_event(row))
+    return _follow(hub, row.id)
+
+
+async def _once(event: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    yield event
+
+
+async def _follow(hub: HubContext, server_id: ServerId) -> AsyncIterator[dict[str, Any]]:
+    last = 0
+    with hub.bus.subscribe(Kind.SERVER, Kind.PROGRESS) as changes:
+        while True:
+            async with hub.store.read() as connection:
+                row = await by_id(connection, server_id)
+                found = (
+                    await connection.execute(
+                        select(server_events.c.id, server_events.c.event)
+                        .where(server_events.c.server_id == server_id, server_events.c.id > last)
+                        .order_by(server_events.c.id)
+                    )
+                ).all()
+            for event_id, event in found:
+                last = event_id
+                yield event
+                if event.get("ready") or event.get("failed"):
+                    return
+            # The settling transaction writes the last event together with the state, so a settled row
+            # without a last event means that the events were trimmed by a later start.
+            if row is None or row.pending != "spawn":
+                yield ready_event(hub, row) if row is not None and row.ready else failed_event(row)
+                return
+            await _next_change(hub, changes, str(server_id), REREAD_SECONDS)
+
+
+def ready_event(hub: HubContext, row: ServerRow) -> dict[str, Any]:
+    """The last event of a good start, as JupyterHub words it."""
+    url = server_prefix(hub.options.base_url, row.user_name, row.name)
+    shown = escape(url)
+    return {
+        "progress": 100,
+        "ready": True,
+        "message": f"Server ready at {url}",
+        "html_message": f'Server ready at <a href="{shown}">{shown}</a>',
+        "url": url,
+    }
+
+
+def failed_event(row: ServerRow | None) -> dict[str, Any]:
+    """The last event of a start that came to nothing."""
+    failure = row.failure if row is not None else None
+    if failure is None:
+        return {"progress": 100, "failed": True, "message": "Spawn cancelled"}
+    event: dict[str, Any] = {"progress": 100, "failed": True, "message": f"Spawn failed: {failure.get('message', '')}"}
+    if failure.get("html_message"):
+        event["html_message"] = failure["html_message"]
+    return event

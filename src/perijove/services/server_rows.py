@@ -1,0 +1,126 @@
+"""Reading servers: the row joined with its owner's name, as requests, pages and the reconciler see it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from perijove.domain import names, states
+from perijove.domain.errors import NotFound
+from perijove.domain.ids import LeaseEpoch, ServerId, UserId
+from perijove.domain.states import Desired, Observed, Phase
+from perijove.services.context import HubContext
+from perijove.store.schema import servers, users
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRow:
+    """A snapshot of one server. Compute from it, never write it back."""
+
+    id: ServerId
+    user_id: UserId
+    user_name: str
+    name: str
+    display_name: str
+    desired: Desired
+    observed: Observed
+    phase: Phase
+    generation: int
+    observed_generation: int
+    user_options: Mapping[str, Any]
+    state: Mapping[str, Any]
+    url: str
+    created: datetime
+    started: datetime | None
+    last_activity: datetime | None
+    deadline: datetime | None
+    failure: Mapping[str, Any] | None
+    oauth_client_id: str | None
+    host: str | None
+    lease_epoch: LeaseEpoch
+    attempts: int
+
+    @property
+    def pending(self) -> str | None:
+        return states.pending(self.desired, self.observed)
+
+    @property
+    def ready(self) -> bool:
+        return states.ready(self.desired, self.observed)
+
+    @property
+    def active(self) -> bool:
+        return states.active(self.desired, self.observed)
+
+    @property
+    def full_name(self) -> str:
+        return names.full_name(self.user_name, self.name)
+
+    def prefix(self, base_url: str) -> str:
+        return names.server_prefix(base_url, self.user_name, self.name)
+
+
+COLUMNS = (
+    *(
+        servers.c[name]
+        for name in (
+            "id user_id name display_name desired observed phase generation observed_generation user_options state url "
+            "created started last_activity deadline failure oauth_client_id host lease_epoch attempts"
+        ).split()
+    ),
+    users.c.name.label("user_name"),
+)
+
+
+def query(*conditions: ColumnElement[bool]) -> Select[Any]:
+    return select(*COLUMNS).join(users, users.c.id == servers.c.user_id).where(*conditions)
+
+
+def from_row(row: Row[Any]) -> ServerRow:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented mapping view
+    values["desired"], values["observed"] = Desired(values["desired"]), Observed(values["observed"])
+    values["phase"] = Phase(values["phase"])
+    return ServerRow(**values)
+
+
+async def find(connection: AsyncConnection, user: str, name: str) -> ServerRow | None:
+    row = (await connection.execute(query(users.c.name == user, servers.c.name == name))).first()
+    return None if row is None else from_row(row)
+
+
+async def by_id(connection: AsyncConnection, server_id: ServerId) -> ServerRow | None:
+    row = (await connection.execute(query(servers.c.id == server_id))).first()
+    return None if row is None else from_row(row)
+
+
+async def of_users(connection: AsyncConnection, user_ids: Iterable[int], *, stopped: bool = False) -> dict[int, list[ServerRow]]:
+    """Servers by user id; only active ones unless `stopped`."""
+    conditions: list[ColumnElement[bool]] = [servers.c.user_id.in_(list(user_ids))]
+    if not stopped:
+        conditions.append((servers.c.observed != Observed.STOPPED) | (servers.c.desired == Desired.RUNNING))
+    found: dict[int, list[ServerRow]] = {}
+    for row in await connection.execute(query(*conditions).order_by(servers.c.user_id, servers.c.name)):
+        found.setdefault(row.user_id, []).append(from_row(row))
+    return found
+
+
+async def get_server(hub: HubContext, user: str, name: str) -> ServerRow:
+    """Raises `NotFound`."""
+    async with hub.store.read() as connection:
+        row = await find(connection, user, name)
+    if row is None:
+        raise NotFound(f"User {user!r} has no server {name!r}." if name else f"User {user!r} has no server.")
+    return row
+
+
+async def list_servers(hub: HubContext, user: str, *, stopped: bool = True) -> list[ServerRow]:
+    """All servers of one user, the default one first."""
+    async with hub.store.read() as connection:
+        conditions: list[ColumnElement[bool]] = [users.c.name == user]
+        if not stopped:
+            conditions.append((servers.c.observed != Observed.STOPPED) | (servers.c.desired == Desired.RUNNING))
+        result = await connection.execute(query(*conditions).order_by(servers.c.name))
+        return [from_row(row) for row in result]

@@ -1,0 +1,249 @@
+"""Asking for servers: start, stop, cancel, create, change, remove. Each writes intent in one transaction.
+
+The reconciler acts on it, on this replica or another. Everything that refuses a start (limits, names,
+failures in a row) refuses here, inside the transaction that would have written the intent: two requests
+on two replicas cannot both take the last place.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+
+from perijove.domain import names
+from perijove.domain.errors import Conflict, Invalid, NotFound
+from perijove.domain.events import Event, Kind
+from perijove.domain.ids import ServerId
+from perijove.domain.states import Desired, Observed
+from perijove.lib import faults
+from perijove.services import spawn_limits
+from perijove.services.audit import record
+from perijove.services.context import HubContext
+from perijove.services.server_rows import ServerRow, by_id, find
+from perijove.store.database import Transaction
+from perijove.store.schema import server_events, servers, users
+
+# A pending row that no replica has claimed by then is ended as failed, by anyone.
+CLAIM_GRACE = timedelta(seconds=120)
+STOP_GRACE = timedelta(seconds=180)
+
+
+class StartOutcome(StrEnum):
+    STARTED = "started"
+    ALREADY_PENDING = "already_pending"
+    ALREADY_RUNNING = "already_running"
+
+
+class StopOutcome(StrEnum):
+    STOPPING = "stopping"
+    ALREADY_STOPPED = "already_stopped"
+
+
+async def request_start(
+    hub: HubContext,
+    *,
+    user: str,
+    name: str = "",
+    options: Mapping[str, Any] | None = None,
+    display_name: str | None = None,
+    actor: str,
+    address: str = "",
+) -> tuple[StartOutcome, ServerRow]:
+    """Want this server running. `options` None: those of the last start.
+
+    A server that is stopping is started again after its stop: the intent waits in the row.
+
+    Raises:
+        NotFound: no such user.
+        Invalid: the name, or named servers are off, or one too many.
+        LimitReached: spawn limits, with Retry-After.
+    """
+    async with hub.store.transaction() as tx:
+        row = await find(tx.connection, user, name)
+        if row is not None and row.desired is Desired.RUNNING:
+            running = row.observed is Observed.RUNNING
+            return (StartOutcome.ALREADY_RUNNING if running else StartOutcome.ALREADY_PENDING), row
+        user_id = row.user_id if row else await _user_id(tx, user)
+        if row is not None and row.desired is Desired.DELETED:
+            raise Conflict(f"Server {row.full_name!r} is being deleted.")
+        await spawn_limits.check(hub, tx, user_name=user, user_id=user_id, name=name, exists=row is not None)
+        server_id = row.id if row else await _create(tx, user_id, name, display_name)
+        values: dict[str, Any] = {
+            "desired": Desired.RUNNING,
+            "generation": servers.c.generation + 1,
+            "requested_by": actor,
+            "requested_at": tx.now,
+            "deadline": tx.now + CLAIM_GRACE,
+            "failure": None,
+            "next_attempt": None,
+            "attempts": 0,
+        }
+        if options is not None:
+            values["user_options"] = dict(options)
+        if display_name:
+            values["display_name"] = names.clean_display_name(display_name)
+        await tx.execute(update(servers).where(servers.c.id == server_id).values(values))
+        fresh = await by_id(tx.connection, server_id)
+        assert fresh is not None
+        await tx.execute(delete(server_events).where(server_events.c.server_id == server_id))
+        await append_event(tx, fresh, {"progress": 0, "message": "Server requested"})
+        await record(tx, "server.start", actor=actor, subject=fresh.full_name, address=address)
+        tx.emit(_changed(fresh))
+    faults.hit("start.requested")
+    return StartOutcome.STARTED, fresh
+
+
+async def request_stop(
+    hub: HubContext,
+    *,
+    user: str,
+    name: str = "",
+    actor: str,
+    remove: bool = False,
+    reason: str = "",
+    address: str = "",
+) -> tuple[StopOutcome, ServerRow]:
+    """Want this server stopped; a pending start is cancelled. `remove` deletes a named server, storage hook included.
+
+    Raises:
+        NotFound: no such server.
+        Invalid: `remove` of the default server.
+    """
+    if remove and not name:
+        raise Invalid("The default server cannot be removed, only stopped.", field="remove")
+    async with hub.store.transaction() as tx:
+        row = await find(tx.connection, user, name)
+        if row is None:
+            raise NotFound(f"{user} has no server {name!r}." if name else f"{user} has no server.")
+        outcome = await stop_row(tx, row, actor=actor, remove=remove, reason=reason, address=address)
+        fresh = await by_id(tx.connection, row.id)
+        assert fresh is not None
+    faults.hit("stop.requested")
+    return outcome, fresh
+
+
+async def stop_row(
+    tx: Transaction, row: ServerRow, *, actor: str, remove: bool = False, reason: str = "", address: str = ""
+) -> StopOutcome:
+    """The write of `request_stop`, for callers that stop servers as part of something larger."""
+    settled = row.observed is Observed.STOPPED and row.desired is Desired.STOPPED
+    if (settled and not remove) or row.desired is Desired.DELETED:
+        return StopOutcome.ALREADY_STOPPED if settled else StopOutcome.STOPPING
+    wanted = Desired.DELETED if remove else Desired.STOPPED
+    values: dict[str, Any] = {"desired": wanted, "deadline": tx.now + STOP_GRACE, "next_attempt": None, "attempts": 0}
+    # Nothing was ever called for a start that nobody has claimed: there is nothing to stop.
+    unclaimed = row.observed is Observed.STOPPED and not remove
+    if unclaimed:
+        values |= {"deadline": None}
+        await append_event(tx, row, {"progress": 100, "failed": True, "message": "Spawn cancelled"})
+    await tx.execute(update(servers).where(servers.c.id == row.id).values(values))
+    await record(
+        tx,
+        "server.remove" if remove else "server.stop",
+        actor=actor,
+        subject=row.full_name,
+        address=address,
+        data={"reason": reason} if reason else None,
+    )
+    tx.emit(_changed(row))
+    return StopOutcome.ALREADY_STOPPED if settled and not remove else StopOutcome.STOPPING
+
+
+async def create_server(
+    hub: HubContext,
+    *,
+    user: str,
+    name: str,
+    actor: str,
+    display_name: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> ServerRow:
+    """A named server that is not started yet. Raises `Conflict` when it exists, `Invalid`, `NotFound`."""
+    async with hub.store.transaction() as tx:
+        if not name or await find(tx.connection, user, name):
+            raise Conflict(f"{user} already has a server named {name!r}.")
+        user_id = await _user_id(tx, user)
+        await spawn_limits.check_name(hub, tx, user_name=user, user_id=user_id, name=name)
+        server_id = await _create(tx, user_id, name, display_name)
+        if options:
+            await tx.execute(update(servers).where(servers.c.id == server_id).values(user_options=dict(options)))
+        row = await by_id(tx.connection, server_id)
+        assert row is not None
+        await record(tx, "server.create", actor=actor, subject=row.full_name)
+        tx.emit(_changed(row))
+        return row
+
+
+async def update_server(
+    hub: HubContext,
+    *,
+    user: str,
+    name: str,
+    actor: str,
+    new_name: str | None = None,
+    display_name: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> ServerRow:
+    """Change a stopped server. Raises `NotFound`, `Invalid` (active, or the name), `Conflict` (name taken)."""
+    async with hub.store.transaction() as tx:
+        row = await find(tx.connection, user, name)
+        if row is None:
+            raise NotFound(f"{user} has no server {name!r}.")
+        if row.active:
+            raise Invalid(f"{row.full_name} is active; stop it first.")
+        values: dict[str, Any] = {}
+        if new_name is not None and new_name != name:
+            if not name:
+                raise Invalid("The default server cannot be renamed.", field="name")
+            names.check_server_name(new_name)
+            if await find(tx.connection, user, new_name):
+                raise Conflict(f"{user} already has a server named {new_name!r}.")
+            values["name"] = new_name
+        if display_name is not None:
+            values["display_name"] = names.clean_display_name(display_name)
+        if options is not None:
+            values["user_options"] = dict(options)
+        if values:
+            await tx.execute(update(servers).where(servers.c.id == row.id).values(values))
+            await record(tx, "server.update", actor=actor, subject=row.full_name, data={"changed": sorted(values)})
+            tx.emit(_changed(row))
+        fresh = await by_id(tx.connection, row.id)
+        assert fresh is not None
+        return fresh
+
+
+async def append_event(tx: Transaction, row: ServerRow, event: Mapping[str, Any]) -> None:
+    """Add one progress event to the current start and wake its listeners."""
+    await tx.execute(
+        insert(server_events), {"server_id": row.id, "generation": row.generation, "at": tx.now, "event": dict(event)}
+    )
+    tx.emit(Event(Kind.PROGRESS, str(row.id)))
+
+
+def _changed(row: ServerRow) -> Event:
+    return Event(Kind.SERVER, str(row.id), {"user": row.user_name, "name": row.name})
+
+
+async def _user_id(tx: Transaction, user: str) -> int:
+    found = (await tx.execute(select(users.c.id).where(users.c.name == user))).scalar()
+    if found is None:
+        raise NotFound(f"No such user: {user!r}.")
+    return int(found)
+
+
+async def _create(tx: Transaction, user_id: int, name: str, display_name: str | None) -> ServerId:
+    values = {
+        "user_id": user_id,
+        "name": name,
+        "display_name": names.clean_display_name(display_name) if display_name else name,
+        "created": tx.now,
+        "desired": Desired.STOPPED,
+        "observed": Observed.STOPPED,
+        "user_options": {},
+        "state": {},
+    }
+    result = await tx.execute(insert(servers).values(values))
+    assert result.inserted_primary_key is not None
+    return ServerId(result.inserted_primary_key[0])

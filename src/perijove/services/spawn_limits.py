@@ -1,0 +1,107 @@
+"""Who may start one more server, counted inside the transaction that starts it.
+
+Counting in the writing transaction makes the limits exact across replicas: the database lets one
+writer at a time see and take the last place. Each count is one look into an index.
+"""
+
+from datetime import timedelta
+from inspect import isawaitable
+from typing import Any
+
+import msgspec
+from sqlalchemy import delete, func, insert, select, update
+
+from perijove.domain import names
+from perijove.domain.errors import Invalid, LimitReached
+from perijove.domain.states import Desired, Observed
+from perijove.services.context import HubContext
+from perijove.store.database import Transaction
+from perijove.store.schema import meta, servers
+
+# How long starts pause after `consecutive_failure_limit` failures in a row. Then they are let through
+# again: the first good one ends the count, a bad one renews the pause. The hub itself never stops for it.
+FAILURE_PAUSE = timedelta(seconds=60)
+_FAILURES = "consecutive_failures"
+
+
+async def check(hub: HubContext, tx: Transaction, *, user_name: str, user_id: int, name: str, exists: bool) -> None:
+    """Raises `Invalid` or `LimitReached` when the start must not be."""
+    if name and not exists:
+        await check_name(hub, tx, user_name=user_name, user_id=user_id, name=name)
+    elif name and not hub.options.allow_named_servers:
+        raise Invalid("Named servers are not enabled.", field="name")
+    limits = hub.options
+    if limits.consecutive_failure_limit:
+        await _check_failures(tx, limits.consecutive_failure_limit)
+    if limits.concurrent_spawn_limit:
+        pending = await _count(tx, (Observed.STOPPED, Observed.STARTING), desired=Desired.RUNNING)
+        if pending >= limits.concurrent_spawn_limit:
+            # Spread those who come back; the id is as good as a random number and repeatable.
+            raise LimitReached("Too many users are starting servers right now. Try again shortly.", retry_after_seconds=30 + user_id % 31)
+    if limits.active_server_limit:
+        wanted = await _count(tx, (Observed.STOPPED,), desired=Desired.RUNNING)
+        there = await _count(tx, (Observed.STARTING, Observed.RUNNING, Observed.STOPPING))
+        if wanted + there >= limits.active_server_limit:
+            raise LimitReached("The number of active servers has reached this hub's limit. Try again in a few minutes.", retry_after_seconds=300)
+
+
+async def check_name(hub: HubContext, tx: Transaction, *, user_name: str, user_id: int, name: str) -> None:
+    """Whether this user may have one more named server, called so."""
+    if not hub.options.allow_named_servers:
+        raise Invalid("Named servers are not enabled.", field="name")
+    names.check_server_name(name)
+    limit: Any = hub.options.named_server_limit_per_user
+    if callable(limit):
+        limit = limit(_LimitHandler(user_name))
+        if isawaitable(limit):
+            limit = await limit
+    if limit:
+        have = (await tx.execute(select(func.count()).where(servers.c.user_id == user_id, servers.c.name != ""))).scalar_one()
+        if have >= limit:
+            raise Invalid(f"User {user_name} already has the maximum of {limit} named servers. Delete one first.", field="name")
+
+
+class _LimitHandler:
+    """What a callable `named_server_limit_per_user(handler)` looks at: the current user's name."""
+
+    def __init__(self, user_name: str) -> None:
+        self.current_user = type("CurrentUser", (), {"name": user_name})()
+
+
+async def _count(tx: Transaction, observed: tuple[Observed, ...], *, desired: Desired | None = None) -> int:
+    statement = select(func.count()).where(servers.c.observed.in_(observed))
+    # Naming every value keeps the search inside the (desired, observed) index.
+    statement = statement.where(servers.c.desired == desired) if desired else statement.where(servers.c.desired.in_(list(Desired)))
+    return int((await tx.execute(statement)).scalar_one())
+
+
+async def _check_failures(tx: Transaction, limit: int) -> None:
+    record = await _failures(tx)
+    if record["count"] >= limit:
+        left = record["at"] + FAILURE_PAUSE.total_seconds() - tx.now.timestamp()
+        if left > 0:
+            raise LimitReached(
+                f"The last {record['count']} server starts failed, so starts pause for a moment. Tell your administrator if this goes on.",
+                retry_after_seconds=int(left) + 1,
+            )
+
+
+async def note_outcome(tx: Transaction, *, limit: int, failed: bool) -> None:
+    """Count failures in a row; a good start ends the row. Nothing is written when no limit is set."""
+    if not limit:
+        return
+    record = await _failures(tx)
+    if not failed:
+        if record["count"]:
+            await tx.execute(delete(meta).where(meta.c.key == _FAILURES))
+        return
+    value = msgspec.json.encode({"count": record["count"] + 1, "at": tx.now.timestamp()}).decode()
+    if record["count"]:
+        await tx.execute(update(meta).where(meta.c.key == _FAILURES).values(value=value))
+    else:
+        await tx.execute(insert(meta), {"key": _FAILURES, "value": value})
+
+
+async def _failures(tx: Transaction) -> dict[str, Any]:
+    value = (await tx.execute(select(meta.c.value).where(meta.c.key == _FAILURES))).scalar()
+    return msgspec.json.decode(value) if value else {"count": 0, "at": 0.0}
