@@ -1,0 +1,63 @@
+"""Questions about addresses before anything is started: is the port free, who could reach it."""
+
+import errno
+import ipaddress
+import socket
+
+from perijove.cli.exits import CommandFailed, Exit
+
+
+def _bind(ip: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # As a server would: connections in TIME_WAIT from the last run are no obstacle.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((ip, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def free_port(ip: str = "127.0.0.1") -> int:
+    """A port nobody listens on now. The kernel does not hand it out again soon."""
+    with _bind(ip, 0) as sock:
+        return int(sock.getsockname()[1])
+
+
+def require_free(ip: str, port: int, option: str) -> None:
+    """Fail, naming the port and the option that moves it, when `port` cannot be listened on."""
+    try:
+        _bind(ip, port).close()
+    except OSError as exc:
+        where = f"port {port} on {ip or 'all addresses'}"
+        if exc.errno == errno.EADDRINUSE:
+            message = f"Something already listens on {where}."
+            remedy = f"Stop it, or choose another port, for example: {option} {free_port()}"
+        elif exc.errno == errno.EACCES:
+            message = f"Not allowed to listen on {where}: ports below 1024 need privileges."
+            remedy = f"Choose a higher port with {option}."
+        else:
+            message = f"Cannot listen on {where}: {exc.strerror or exc}."
+            remedy = f"Check the address, or choose another port with {option}."
+        raise CommandFailed(message, remedy=remedy, code=Exit.UNAVAILABLE) from exc
+
+
+def is_loopback(ip: str) -> bool:
+    """Only this machine can reach it. A name counts as open unless it is `localhost`."""
+    if ip == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(ip).is_loopback
+    except ValueError:
+        return False
+
+
+def connectable(ip: str) -> str:
+    """The address to connect to for something that listens on `ip`."""
+    if ip in ("", "0.0.0.0"):  # noqa: S104 - compared with, not listened on
+        return "127.0.0.1"
+    if ip == "::":
+        return "[::1]"
+    return f"[{ip}]" if ":" in ip else ip

@@ -1,0 +1,56 @@
+"""Options that several commands share, once, so that they read and behave the same everywhere."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class LogFormat(StrEnum):
+    CONSOLE = "console"
+    JSON = "json"
+
+
+def default_data_dir() -> Path:
+    """Where a hub keeps its database and secrets when told nothing: the user's own data directory."""
+    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(home) / "perijove"
+
+
+Files = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--file",
+        "-f",
+        help="Configuration, as for Zero to JupyterHub. Repeat it: later files win, merged as Helm does.",
+        show_default=False,
+    ),
+]
+DataDir = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir",
+        envvar="PERIJOVE_DATA_DIR",
+        help="Where the database, the generated password and the secrets are kept.",
+        default_factory=default_data_dir,
+        show_default="~/.local/share/perijove",
+        file_okay=False,
+    ),
+]
+Logs = Annotated[LogFormat, typer.Option("--log-format", help="Logs for a person or for a collector.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Log more.")]
+HubIP = Annotated[
+    str | None, typer.Option("--hub-ip", help="Address the hub listens on.", show_default="127.0.0.1")
+]
+HubPort = Annotated[
+    int | None,
+    typer.Option("--hub-port", min=0, max=65535, help="Port the hub listens on.", show_default="8081"),
+]
+StopServers = Annotated[
+    bool,
+    typer.Option(
+        "--stop-servers", help="Stop all notebook servers at shutdown instead of leaving them running."
+    ),
+]
