@@ -5,9 +5,8 @@ backlog is dropped: a slow watcher must neither grow without bound nor miss a ch
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 
 from perijove.domain.events import Event, Lagged
 

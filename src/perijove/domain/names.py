@@ -68,8 +68,14 @@ def check_server_name(name: str) -> None:
 def clean_display_name(name: str) -> str:
     """NFC, 1 to 255 printable characters, single inner spaces. Raises `Invalid`."""
     cleaned = unicodedata.normalize("NFC", name)
-    if not 0 < len(cleaned) <= MAX_DISPLAY_NAME or not cleaned.isprintable() or cleaned != " ".join(cleaned.split(" ")).strip():
-        raise Invalid(f"A display name has 1 to {MAX_DISPLAY_NAME} printable characters.", field="display_name")
+    if (
+        not 0 < len(cleaned) <= MAX_DISPLAY_NAME
+        or not cleaned.isprintable()
+        or cleaned != " ".join(cleaned.split(" ")).strip()
+    ):
+        raise Invalid(
+            f"A display name has 1 to {MAX_DISPLAY_NAME} printable characters.", field="display_name"
+        )
     if "  " in cleaned:
         raise Invalid("A display name has no double spaces.", field="display_name")
     return cleaned

@@ -11,7 +11,8 @@ rows, for the users that `ScopeSet.users_named` lists.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -126,7 +127,7 @@ class Catalogue:
                 expanded |= self._expand(scope)
         return frozenset(expanded)
 
-    def _expand(self, scope: Scope) -> Set[str]:
+    def _expand(self, scope: Scope) -> AbstractSet[str]:
         names = self.descendants(scope.base)
         if not scope.kind:
             return names

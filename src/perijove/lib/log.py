@@ -64,7 +64,15 @@ def configure(*, json: bool = False, debug: bool = False, stream: Any = None) ->
     root.handlers[:] = [handler]
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     # Chatty below warning, and never about us.
-    for name in ("aiosqlite", "asyncio", "alembic", "alembic.runtime.migration", "uvicorn.access", "tornado.access", "urllib3"):
+    for name in (
+        "aiosqlite",
+        "asyncio",
+        "alembic",
+        "alembic.runtime.migration",
+        "uvicorn.access",
+        "tornado.access",
+        "urllib3",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -109,7 +109,11 @@ def failed_event(row: ServerRow | None) -> dict[str, Any]:
     failure = row.failure if row is not None else None
     if failure is None:
         return {"progress": 100, "failed": True, "message": "Spawn cancelled"}
-    event: dict[str, Any] = {"progress": 100, "failed": True, "message": f"Spawn failed: {failure.get('message', '')}"}
+    event: dict[str, Any] = {
+        "progress": 100,
+        "failed": True,
+        "message": f"Spawn failed: {failure.get('message', '')}",
+    }
     if failure.get("html_message"):
         event["html_message"] = failure["html_message"]
     return event

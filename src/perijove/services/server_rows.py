@@ -66,10 +66,7 @@ class ServerRow:
 COLUMNS = (
     *(
         servers.c[name]
-        for name in (
-            "id user_id name display_name desired observed phase generation observed_generation user_options state url "
-            "created started last_activity deadline failure oauth_client_id host lease_epoch attempts"
-        ).split()
+        for name in ["id", "user_id", "name", "display_name", "desired", "observed", "phase", "generation", "observed_generation", "user_options", "state", "url", "created", "started", "last_activity", "deadline", "failure", "oauth_client_id", "host", "lease_epoch", "attempts"]
     ),
     users.c.name.label("user_name"),
 )
@@ -96,7 +93,9 @@ async def by_id(connection: AsyncConnection, server_id: ServerId) -> ServerRow |
     return None if row is None else from_row(row)
 
 
-async def of_users(connection: AsyncConnection, user_ids: Iterable[int], *, stopped: bool = False) -> dict[int, list[ServerRow]]:
+async def of_users(
+    connection: AsyncConnection, user_ids: Iterable[int], *, stopped: bool = False
+) -> dict[int, list[ServerRow]]:
     """Servers by user id; only active ones unless `stopped`."""
     conditions: list[ColumnElement[bool]] = [servers.c.user_id.in_(list(user_ids))]
     if not stopped:
@@ -121,6 +120,8 @@ async def list_servers(hub: HubContext, user: str, *, stopped: bool = True) -> l
     async with hub.store.read() as connection:
         conditions: list[ColumnElement[bool]] = [users.c.name == user]
         if not stopped:
-            conditions.append((servers.c.observed != Observed.STOPPED) | (servers.c.desired == Desired.RUNNING))
+            conditions.append(
+                (servers.c.observed != Observed.STOPPED) | (servers.c.desired == Desired.RUNNING)
+            )
         result = await connection.execute(query(*conditions).order_by(servers.c.name))
         return [from_row(row) for row in result]

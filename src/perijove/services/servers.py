@@ -132,7 +132,12 @@ async def stop_row(
     if (settled and not remove) or row.desired is Desired.DELETED:
         return StopOutcome.ALREADY_STOPPED if settled else StopOutcome.STOPPING
     wanted = Desired.DELETED if remove else Desired.STOPPED
-    values: dict[str, Any] = {"desired": wanted, "deadline": tx.now + STOP_GRACE, "next_attempt": None, "attempts": 0}
+    values: dict[str, Any] = {
+        "desired": wanted,
+        "deadline": tx.now + STOP_GRACE,
+        "next_attempt": None,
+        "attempts": 0,
+    }
     # Nothing was ever called for a start that nobody has claimed: there is nothing to stop.
     unclaimed = row.observed is Observed.STOPPED and not remove
     if unclaimed:
@@ -145,7 +150,7 @@ async def stop_row(
         actor=actor,
         subject=row.full_name,
         address=address,
-        data={"reason": reason} if reason else None,
+        **({"reason": reason} if reason else {}),
     )
     tx.emit(_changed(row))
     return StopOutcome.ALREADY_STOPPED if settled and not remove else StopOutcome.STOPPING
@@ -168,7 +173,9 @@ async def create_server(
         await spawn_limits.check_name(hub, tx, user_name=user, user_id=user_id, name=name)
         server_id = await _create(tx, user_id, name, display_name)
         if options:
-            await tx.execute(update(servers).where(servers.c.id == server_id).values(user_options=dict(options)))
+            await tx.execute(
+                update(servers).where(servers.c.id == server_id).values(user_options=dict(options))
+            )
         row = await by_id(tx.connection, server_id)
         assert row is not None
         await record(tx, "server.create", actor=actor, subject=row.full_name)
@@ -207,7 +214,7 @@ async def update_server(
             values["user_options"] = dict(options)
         if values:
             await tx.execute(update(servers).where(servers.c.id == row.id).values(values))
-            await record(tx, "server.update", actor=actor, subject=row.full_name, data={"changed": sorted(values)})
+            await record(tx, "server.update", actor=actor, subject=row.full_name, changed=sorted(values))
             tx.emit(_changed(row))
         fresh = await by_id(tx.connection, row.id)
         assert fresh is not None
@@ -217,7 +224,8 @@ async def update_server(
 async def append_event(tx: Transaction, row: ServerRow, event: Mapping[str, Any]) -> None:
     """Add one progress event to the current start and wake its listeners."""
     await tx.execute(
-        insert(server_events), {"server_id": row.id, "generation": row.generation, "at": tx.now, "event": dict(event)}
+        insert(server_events),
+        {"server_id": row.id, "generation": row.generation, "at": tx.now, "event": dict(event)},
     )
     tx.emit(Event(Kind.PROGRESS, str(row.id)))
 

@@ -24,7 +24,9 @@ FAILURE_PAUSE = timedelta(seconds=60)
 _FAILURES = "consecutive_failures"
 
 
-async def check(hub: HubContext, tx: Transaction, *, user_name: str, user_id: int, name: str, exists: bool) -> None:
+async def check(
+    hub: HubContext, tx: Transaction, *, user_name: str, user_id: int, name: str, exists: bool
+) -> None:
     """Raises `Invalid` or `LimitReached` when the start must not be."""
     if name and not exists:
         await check_name(hub, tx, user_name=user_name, user_id=user_id, name=name)
@@ -37,12 +39,18 @@ async def check(hub: HubContext, tx: Transaction, *, user_name: str, user_id: in
         pending = await _count(tx, (Observed.STOPPED, Observed.STARTING), desired=Desired.RUNNING)
         if pending >= limits.concurrent_spawn_limit:
             # Spread those who come back; the id is as good as a random number and repeatable.
-            raise LimitReached("Too many users are starting servers right now. Try again shortly.", retry_after_seconds=30 + user_id % 31)
+            raise LimitReached(
+                "Too many users are starting servers right now. Try again shortly.",
+                retry_after_seconds=30 + user_id % 31,
+            )
     if limits.active_server_limit:
         wanted = await _count(tx, (Observed.STOPPED,), desired=Desired.RUNNING)
         there = await _count(tx, (Observed.STARTING, Observed.RUNNING, Observed.STOPPING))
         if wanted + there >= limits.active_server_limit:
-            raise LimitReached("The number of active servers has reached this hub's limit. Try again in a few minutes.", retry_after_seconds=300)
+            raise LimitReached(
+                "The number of active servers has reached this hub's limit. Try again in a few minutes.",
+                retry_after_seconds=300,
+            )
 
 
 async def check_name(hub: HubContext, tx: Transaction, *, user_name: str, user_id: int, name: str) -> None:
@@ -56,9 +64,14 @@ async def check_name(hub: HubContext, tx: Transaction, *, user_name: str, user_i
         if isawaitable(limit):
             limit = await limit
     if limit:
-        have = (await tx.execute(select(func.count()).where(servers.c.user_id == user_id, servers.c.name != ""))).scalar_one()
+        have = (
+            await tx.execute(select(func.count()).where(servers.c.user_id == user_id, servers.c.name != ""))
+        ).scalar_one()
         if have >= limit:
-            raise Invalid(f"User {user_name} already has the maximum of {limit} named servers. Delete one first.", field="name")
+            raise Invalid(
+                f"User {user_name} already has the maximum of {limit} named servers. Delete one first.",
+                field="name",
+            )
 
 
 class _LimitHandler:
@@ -71,7 +84,11 @@ class _LimitHandler:
 async def _count(tx: Transaction, observed: tuple[Observed, ...], *, desired: Desired | None = None) -> int:
     statement = select(func.count()).where(servers.c.observed.in_(observed))
     # Naming every value keeps the search inside the (desired, observed) index.
-    statement = statement.where(servers.c.desired == desired) if desired else statement.where(servers.c.desired.in_(list(Desired)))
+    statement = (
+        statement.where(servers.c.desired == desired)
+        if desired
+        else statement.where(servers.c.desired.in_(list(Desired)))
+    )
     return int((await tx.execute(statement)).scalar_one())
 
 

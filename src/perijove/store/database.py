@@ -85,7 +85,9 @@ class Store:
         self.proxy_token = ""
 
     @classmethod
-    async def open(cls, url: str, *, bus: Bus | None = None, clock: Clock | None = None, migrations: bool = True) -> "Store":
+    async def open(
+        cls, url: str, *, bus: Bus | None = None, clock: Clock | None = None, migrations: bool = True
+    ) -> "Store":
         """Connect, bring the schema to this version (see `migrate`), read what names this database.
 
         `url` is any SQLAlchemy URL; `sqlite:///path` gets the async driver. Raises `Unavailable`
@@ -138,18 +140,17 @@ class Store:
         and not shielded: a cancellation inside rolls back.
         """
         with mapped_errors():
-            async with self._write_lock:
-                async with self._writer.connect() as connection:
-                    if self._sqlite:
-                        await connection.execute(_BEGIN)
-                    transaction = Transaction(connection, await self._now(connection))
-                    try:
-                        yield transaction
-                        published = await self._write_outbox(transaction)
-                        await self._commit(connection)
-                    except BaseException:
-                        await self._rollback(connection)
-                        raise
+            async with self._write_lock, self._writer.connect() as connection:
+                if self._sqlite:
+                    await connection.execute(_BEGIN)
+                transaction = Transaction(connection, await self._now(connection))
+                try:
+                    yield transaction
+                    published = await self._write_outbox(transaction)
+                    await self._commit(connection)
+                except BaseException:
+                    await self._rollback(connection)
+                    raise
         if published:
             self._bus.publish(published)
 
@@ -185,14 +186,20 @@ class Store:
         counter = schema.revision
         last = (
             await transaction.execute(
-                update(counter).where(counter.c.id == 1).values(value=counter.c.value + len(events)).returning(counter.c.value)
+                update(counter)
+                .where(counter.c.id == 1)
+                .values(value=counter.c.value + len(events))
+                .returning(counter.c.value)
             )
         ).scalar_one()
         numbered = [
             Event(kind=kind, key=key, data=by_key[kind, key].data, revision=last - len(events) + 1 + index)
             for index, (kind, key) in enumerate(events)
         ]
-        rows = [{"revision": e.revision, "kind": str(e.kind), "key": e.key, "data": e.data, "at": transaction.now} for e in numbered]
+        rows = [
+            {"revision": e.revision, "kind": str(e.kind), "key": e.key, "data": e.data, "at": transaction.now}
+            for e in numbered
+        ]
         await transaction.execute(insert(schema.outbox), rows)
         return numbered
 
@@ -203,15 +210,24 @@ class Store:
 
     async def _name_yourself(self) -> None:
         async with self.read() as connection:
-            known = dict((await connection.execute(select(schema.meta.c.key, schema.meta.c.value))).tuples().all())
-        wanted = {"epoch": secrets.token_hex(8), "hub_id": secrets.token_hex(8), "cookie_secret": secrets.token_hex(32), "proxy_token": secrets.token_hex(32)}
+            known = dict(
+                (await connection.execute(select(schema.meta.c.key, schema.meta.c.value))).tuples().all()
+            )
+        wanted = {
+            "epoch": secrets.token_hex(8),
+            "hub_id": secrets.token_hex(8),
+            "cookie_secret": secrets.token_hex(32),
+            "proxy_token": secrets.token_hex(32),
+        }
         missing = {key: value for key, value in wanted.items() if key not in known}
         if missing:
             try:
                 async with self.transaction() as tx:
                     if not (await tx.execute(select(schema.revision.c.id))).first():
                         await tx.execute(insert(schema.revision), {"id": 1, "value": 0})
-                    await tx.execute(insert(schema.meta), [{"key": k, "value": v} for k, v in missing.items()])
+                    await tx.execute(
+                        insert(schema.meta), [{"key": k, "value": v} for k, v in missing.items()]
+                    )
                 known |= missing
             except Conflict:  # another replica was first: its values are the database's
                 await self._name_yourself()
@@ -228,7 +244,10 @@ def _engine(url: Any, *, pool_size: int, writer: bool) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         # Transactions are ours to begin: the driver's own begin would be a deferred one, which fails
         # with SQLITE_BUSY at its first write instead of waiting.
-        options |= {"connect_args": {"isolation_level": None, "timeout": BUSY_TIMEOUT_SECONDS}, "pool_reset_on_return": None}
+        options |= {
+            "connect_args": {"isolation_level": None, "timeout": BUSY_TIMEOUT_SECONDS},
+            "pool_reset_on_return": None,
+        }
         options["isolation_level"] = "AUTOCOMMIT"
     elif not writer:
         options["isolation_level"] = "AUTOCOMMIT"
@@ -249,7 +268,13 @@ def _engine(url: Any, *, pool_size: int, writer: bool) -> AsyncEngine:
 
 def _sqlite_pragmas(connection: Any, _: Mapping[str, Any]) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY", "mmap_size=268435456"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        "temp_store=MEMORY",
+        "mmap_size=268435456",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, inspect, select, table, column, text
+from sqlalchemy import Connection, column, create_engine, inspect, select, table, text
 from sqlalchemy.engine import URL
 
 from perijove.domain.errors import Unavailable

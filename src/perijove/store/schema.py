@@ -71,11 +71,15 @@ def _ref(name: str, target: str, *, nullable: bool = False, index: bool = False)
 # One row each of: "epoch" (random, made with the database: tells proxies that revisions of another
 # database mean nothing), "cookie_secret" (hex; only when none is configured), "hub_id" (random,
 # marks what this hub starts), "proxy_token".
-meta = Table("meta", metadata, Column("key", String(64), primary_key=True), Column("value", Text, nullable=False))
+meta = Table(
+    "meta", metadata, Column("key", String(64), primary_key=True), Column("value", Text, nullable=False)
+)
 
 # The single counter row, id 1. Updated last in every transaction that emits events, so that
 # revisions become visible in the order of commits.
-revision = Table("revision", metadata, Column("id", Integer, primary_key=True), Column("value", BigInteger, nullable=False))
+revision = Table(
+    "revision", metadata, Column("id", Integer, primary_key=True), Column("value", BigInteger, nullable=False)
+)
 
 users = Table(
     "users",
@@ -92,7 +96,13 @@ users = Table(
     Column("auth_stale", Boolean, nullable=False, default=False),
 )
 
-groups = Table("groups", metadata, _id(), Column("name", NAME, nullable=False, unique=True), Column("properties", JSON, nullable=False, default=dict))
+groups = Table(
+    "groups",
+    metadata,
+    _id(),
+    Column("name", NAME, nullable=False, unique=True),
+    Column("properties", JSON, nullable=False, default=dict),
+)
 
 user_groups = Table(
     "user_groups",

@@ -1,0 +1,188 @@
+"""The reconciler of one replica: claims servers with something to do, works on them, keeps its leases alive.
+
+Woken by hints from the bus (fast) and by a short interval (certain). Each claimed server is a task of its
+own; the database decides who works on what, so any number of replicas run this loop.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import aiohttp
+
+from perijove.domain.errors import HubError, LeaseLost, SpawnFailed
+from perijove.domain.events import Kind
+from perijove.domain.ids import ServerId
+from perijove.domain.states import Desired, Observed
+from perijove.lib.log import correlation_id, get_logger
+from perijove.reconcile.operation import Operation
+from perijove.reconcile.polling import BATCH, poll_batch
+from perijove.reconcile.starting import Start
+from perijove.reconcile.stopping import Stop
+from perijove.services.context import HubContext
+from perijove.services.server_rows import ServerRow, by_id
+from perijove.store import claims
+from perijove.store.claims import Lease
+
+log = get_logger(__name__)
+
+IDLE_SECONDS = 1.0
+RENEW_SECONDS = claims.LEASE.total_seconds() / 3
+# Operations at once in one replica. Most of an operation's time is waiting.
+CONCURRENCY = 256
+ERROR_BACKOFF = timedelta(seconds=5)
+
+
+@dataclass(slots=True)
+class Running:
+    operation: Operation
+    generation: int
+    starting: bool
+    task: asyncio.Task[None]
+
+
+@dataclass(slots=True)
+class Reconciler:
+    hub: HubContext
+    http: aiohttp.ClientSession
+    _running: dict[ServerId, Running] = field(default_factory=dict)
+    _polling: list[Lease] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Until cancelled. Then operations end where they are and their leases are given back."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_forever(self._work), name="reconcile: work")
+                group.create_task(_forever(self._poll), name="reconcile: poll")
+                group.create_task(_forever(self._renew), name="reconcile: renew")
+                group.create_task(_forever(self._notice), name="reconcile: notice")
+        finally:
+            await self._give_back()
+
+    async def _work(self) -> None:
+        with self.hub.bus.subscribe(Kind.SERVER) as changes:
+            while True:
+                room = CONCURRENCY - len(self._running)
+                if room > 0 and await claims.has_work(self.hub.store, host=self._host):
+                    leases = await claims.claim_work(
+                        self.hub.store, owner=self.hub.replica_id, host=self._host, limit=room
+                    )
+                    for lease in leases:
+                        await self._begin(lease)
+                await changes.take(IDLE_SECONDS)
+
+    @property
+    def _host(self) -> str | None:
+        return self.hub.host if self.hub.spawners.host_bound else None
+
+    async def _begin(self, lease: Lease) -> None:
+        async with self.hub.store.read() as connection:
+            row = await by_id(connection, lease.server_id)
+        if row is None or row.lease_epoch != lease.epoch:
+            return
+        operation = Operation(self.hub, lease)
+        starting = is_start(row)
+        task = asyncio.create_task(
+            self._operate(operation, row, starting=starting), name=f"server {row.full_name}"
+        )
+        self._running[lease.server_id] = Running(operation, row.generation, starting, task)
+
+    async def _operate(self, operation: Operation, row: ServerRow, *, starting: bool) -> None:
+        correlation_id.set(f"server-{row.id}-{row.generation}")
+        try:
+            await (Start(operation, self.http).run() if starting else Stop(operation).run())
+        except LeaseLost:
+            log.info("another replica took over", user=row.user_name, server=row.name)
+        except HubError as error:
+            await self._back_off(operation, row, error)
+        except Exception as error:
+            log.exception("operation failed", user=row.user_name, server=row.name)
+            await self._back_off(operation, row, error)
+        finally:
+            self._running.pop(operation.lease.server_id, None)
+
+    async def _back_off(self, operation: Operation, row: ServerRow, error: Exception) -> None:
+        """Leave the row for another try; its deadline bounds how often."""
+        log.warning(
+            "operation interrupted, will be tried again",
+            user=row.user_name,
+            server=row.name,
+            error=str(error),
+        )
+        with contextlib.suppress(LeaseLost, HubError):
+            async with self.hub.store.transaction() as tx:
+                values = {
+                    "attempts": row.attempts + 1,
+                    "next_attempt": tx.now + ERROR_BACKOFF * (row.attempts + 1),
+                }
+                await claims.settle(tx, operation.lease, values, release=True)
+
+    async def _poll(self) -> None:
+        while True:
+            if await claims.has_polls(self.hub.store, host=self._host):
+                self._polling = await claims.claim_polls(
+                    self.hub.store, owner=self.hub.replica_id, host=self._host, limit=BATCH
+                )
+                await poll_batch(self.hub, self._polling)
+                self._polling = []
+                continue
+            await self.hub.clock.sleep(IDLE_SECONDS)
+
+    async def _renew(self) -> None:
+        while True:
+            await self.hub.clock.sleep(RENEW_SECONDS)
+            leases = [running.operation.lease for running in self._running.values()]
+            held = await claims.renew(self.hub.store, [*leases, *self._polling])
+            for lease in leases:
+                running = self._running.get(lease.server_id)
+                if lease.server_id not in held and running is not None and running.operation.lease == lease:
+                    running.task.cancel()
+
+    async def _notice(self) -> None:
+        """Tell a running start that nobody wants it any more."""
+        with self.hub.bus.subscribe(Kind.SERVER) as changes:
+            while True:
+                await changes.take(IDLE_SECONDS * 2)
+                starts = [running for running in self._running.values() if running.starting]
+                if not starts:
+                    continue
+                async with self.hub.store.read() as connection:
+                    for running in starts:
+                        row = await by_id(connection, running.operation.lease.server_id)
+                        if (
+                            row is None
+                            or row.desired is not Desired.RUNNING
+                            or row.generation != running.generation
+                        ):
+                            running.operation.unwanted.set()
+
+    async def _give_back(self) -> None:
+        tasks = [running.task for running in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(HubError):
+            await claims.release_of(self.hub.store, [self.hub.replica_id])
+
+
+def is_start(row: ServerRow) -> bool:
+    """Whether the next step towards the intent is a start; otherwise something has to end first."""
+    if row.desired is not Desired.RUNNING:
+        return False
+    if row.observed is Observed.STOPPED:
+        return True
+    return row.observed is Observed.STARTING and row.observed_generation == row.generation
+
+
+async def _forever(work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work`, again after an error: a database that is away must not end the reconciler."""
+    while True:
+        try:
+            await work()
+        except SpawnFailed:
+            log.exception("spawner failed outside an operation")
+        except HubError as error:
+            log.warning("reconciler interrupted", error=str(error))
+        await asyncio.sleep(IDLE_SECONDS)

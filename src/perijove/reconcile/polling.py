@@ -1,0 +1,78 @@
+"""Looking after running servers: in batches, spread by jitter, each batch under one claim and one write back."""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+
+from perijove.domain.errors import LeaseLost, SpawnFailed
+from perijove.domain.ports import Exited
+from perijove.lib.log import get_logger
+from perijove.reconcile.operation import Operation
+from perijove.reconcile.stopping import Stop
+from perijove.services.context import HubContext
+from perijove.store.claims import Lease, release_polls
+
+log = get_logger(__name__)
+
+BATCH = 100
+CONCURRENCY = 20
+POLL_SECONDS = 20.0
+JITTER = 0.2
+DEFAULT_INTERVAL_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """None: it runs. `interval_seconds` is the plug-in's wish."""
+
+    lease: Lease
+    exited: Exited | None
+    interval_seconds: float
+
+
+async def poll_batch(hub: HubContext, leases: list[Lease]) -> None:
+    """Poll all; give the living back in one write, end the dead one by one."""
+    gate = asyncio.Semaphore(CONCURRENCY)
+
+    async def one(lease: Lease) -> Polled | None:
+        async with gate:
+            return await _poll(hub, lease)
+
+    polled = [
+        result for result in await asyncio.gather(*(one(lease) for lease in leases)) if result is not None
+    ]
+    alive = [result for result in polled if result.exited is None]
+    if alive:
+        interval = min(result.interval_seconds for result in alive)
+        async with hub.store.transaction() as tx:
+            wait = interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load
+            await release_polls(tx, [result.lease for result in alive], tx.now + timedelta(seconds=wait))
+    for result in polled:
+        if result.exited is not None:
+            try:
+                await Stop(Operation(hub, result.lease), exited=result.exited).run()
+            except LeaseLost:
+                log.info("another replica took over a dead server", server_id=result.lease.server_id)
+
+
+async def _poll(hub: HubContext, lease: Lease) -> Polled | None:
+    operation = Operation(hub, lease)
+    try:
+        row = await operation.read()
+        spawner = await hub.spawners.open(await operation.spec(row))
+    except LeaseLost:
+        return None
+    except SpawnFailed as error:
+        log.warning("a server cannot be polled", server_id=lease.server_id, error=str(error))
+        return Polled(lease, None, DEFAULT_INTERVAL_SECONDS)
+    try:
+        async with asyncio.timeout(POLL_SECONDS):
+            exited = await spawner.poll()
+    except (SpawnFailed, TimeoutError) as error:
+        # Not knowing is not dead: ask again later.
+        log.warning("a server cannot be polled", user=row.user_name, server=row.name, error=str(error))
+        exited = None
+    finally:
+        spawner.close()
+    return Polled(lease, exited, spawner.poll_interval_seconds)

@@ -1,0 +1,89 @@
+"""Replicas: a heartbeat row each, so that the living can tell whose leases are abandoned.
+
+A lease of a dead replica runs out by itself. When a hub starts on the machine where an earlier one was
+killed, it need not wait for that: the operating system says that the process is gone.
+"""
+
+import os
+from datetime import timedelta
+
+import psutil
+from sqlalchemy import delete, insert, select, update
+
+from perijove.domain.errors import HubError
+from perijove.lib.log import get_logger
+from perijove.services.context import HubContext
+from perijove.store import claims
+from perijove.store.schema import replicas, servers
+
+log = get_logger(__name__)
+
+BEAT_SECONDS = 10.0
+# A row without a beat for so long is of the dead, wherever it ran.
+DEAD_AFTER = timedelta(seconds=60)
+
+
+async def arrive(hub: HubContext) -> None:
+    """Write this replica's row, free what its dead predecessors on this machine held, and look at its servers soon."""
+    me = psutil.Process()
+    async with hub.store.transaction() as tx:
+        row = {
+            "id": hub.replica_id,
+            "host": hub.host,
+            "pid": os.getpid(),
+            "process_started": me.create_time(),
+            "version": hub.version,
+            "started": tx.now,
+            "heartbeat": tx.now,
+        }
+        await tx.execute(insert(replicas), row)
+        known = (
+            await tx.execute(
+                select(replicas).where(replicas.c.host == hub.host, replicas.c.id != hub.replica_id)
+            )
+        ).all()
+        if hub.spawners.host_bound:
+            # What died while no hub looked is found by the next poll, not at the end of an interval.
+            await tx.execute(
+                update(servers)
+                .where(servers.c.host == hub.host, servers.c.observed == "running")
+                .values(next_poll=tx.now)
+            )
+    dead = [row.id for row in known if not _alive(row.pid, row.process_started)]
+    freed = await claims.release_of(hub.store, dead)
+    if dead:
+        log.info("took over from earlier hubs on this machine", hubs=len(dead), leases=freed)
+
+
+def _alive(pid: int, started: float) -> bool:
+    try:
+        return abs(psutil.Process(pid).create_time() - started) < 1
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def beat_forever(hub: HubContext) -> None:
+    while True:
+        await hub.clock.sleep(BEAT_SECONDS)
+        try:
+            async with hub.store.transaction() as tx:
+                await tx.execute(
+                    update(replicas).where(replicas.c.id == hub.replica_id).values(heartbeat=tx.now)
+                )
+                await tx.execute(delete(replicas).where(replicas.c.heartbeat < tx.now - 10 * DEAD_AFTER))
+        except HubError as error:
+            log.warning("heartbeat failed", error=str(error))
+
+
+async def leave(hub: HubContext) -> None:
+    async with hub.store.transaction() as tx:
+        await tx.execute(delete(replicas).where(replicas.c.id == hub.replica_id))
+
+
+async def living_hosts(hub: HubContext) -> set[str]:
+    """Machines with a hub that has beaten lately."""
+    async with hub.store.read() as connection:
+        found = await connection.execute(
+            select(replicas.c.host).where(replicas.c.heartbeat > hub.store.now() - DEAD_AFTER).distinct()
+        )
+        return set(found.scalars())

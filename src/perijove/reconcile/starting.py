@@ -1,0 +1,267 @@
+"""One start: from intent to a ready server, or to a reason.
+
+Steps, each with the row written before the next begins, and what the next holder of the lease does
+after a crash in between:
+
+    claimed     nothing called yet                              → begins
+    spawning    the spawner may have been called                → begins again: spawners adopt or undo by server id
+    spawned     state and URL are in the row                    → rebuilds the spawner, goes on waiting
+    settled     running, or stopped with a failure              → nothing left to do
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+
+from perijove.domain import names
+from perijove.domain.errors import HubError, SpawnFailed
+from perijove.domain.ids import UserId
+from perijove.domain.ports import Spawner
+from perijove.domain.states import Desired, Observed, Phase
+from perijove.lib import faults
+from perijove.lib.log import get_logger
+from perijove.reconcile.operation import Operation, forget_credentials
+from perijove.reconcile.readiness import died, wait_ready
+from perijove.services import oauth, spawn_limits, tokens
+from perijove.services.progress import ready_event
+from perijove.services.server_rows import ServerRow
+from perijove.services.servers import append_event
+
+log = get_logger(__name__)
+
+# Beyond the plug-in's own timeouts, before anyone may end the start as failed.
+MARGIN = timedelta(seconds=60)
+STOP_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Start:
+    operation: Operation
+    http: aiohttp.ClientSession
+
+    async def run(self) -> None:
+        """Raises `LeaseLost` when another replica took over; every other end is in the row."""
+        faults.hit("start.claimed")
+        row = await self.operation.read()
+        if row.phase is Phase.SPAWNED and row.observed is Observed.STARTING:
+            spawner = await self.operation.hub.spawners.open(await self.operation.spec(row))
+            await self._guarded(row, spawner, self._resume(row, spawner))
+            return
+        token = tokens.new_token()
+        try:
+            client_id = names.client_id(row.user_name, row.name)
+            spec = await self.operation.spec(row, api_token=token, auth_state=True)
+            spawner = await self.operation.hub.spawners.open(replace(spec, oauth_client_id=client_id))
+        except SpawnFailed as error:
+            await self._fail(row, None, error)
+            return
+        await self._prepare(row, spawner, token, client_id)
+        faults.hit("start.prepared")
+        await self._guarded(row, spawner, self._begin(row, spawner))
+
+    async def _guarded(self, row: ServerRow, spawner: Spawner, work: Any) -> None:
+        """Run `work` until it ends, the user cancels, or the lease is lost; then leave the right row behind."""
+        task = asyncio.create_task(work, name=f"start {row.full_name}")
+        unwanted = asyncio.create_task(self.operation.unwanted.wait())
+        try:
+            await asyncio.wait({task, unwanted}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, HubError):
+                    await task
+                await self._cancel(row, spawner)
+                return
+            await task
+        except SpawnFailed as error:
+            await self._fail(row, spawner, error)
+        finally:
+            unwanted.cancel()
+            if not task.done():  # this replica shuts down, or the lease is lost: what was started stays
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            spawner.close()
+
+    async def _prepare(self, row: ServerRow, spawner: Spawner, token: str, client_id: str) -> None:
+        hub = self.operation.hub
+        prefix = row.prefix(hub.options.base_url)
+        limit = timedelta(seconds=spawner.start_timeout_seconds + spawner.http_timeout_seconds)
+        async with hub.store.transaction() as tx:
+            await oauth.put_client(
+                tx,
+                client_id=client_id,
+                secret=token,
+                redirect_uri=f"{prefix}oauth_callback",
+                allowed_scopes=spawner.oauth_client_allowed_scopes,
+                description=f"Server at {prefix}",
+                server_id=row.id,
+            )
+            await tokens.issue_server_token(
+                tx,
+                token=token,
+                user_id=UserId(row.user_id),
+                user_name=row.user_name,
+                server_id=row.id,
+                server_name=row.name,
+                scopes=spawner.server_token_scopes,
+                url_path=prefix,
+            )
+            values = {
+                "observed": Observed.STARTING,
+                "phase": Phase.SPAWNING,
+                "observed_generation": row.generation,
+                "oauth_client_id": client_id,
+                "started": tx.now,
+                "last_activity": tx.now,
+                "url": "",
+                "deadline": tx.now + limit + MARGIN,
+                "host": hub.host if hub.spawners.host_bound else None,
+            }
+            await self.operation.write(tx, row, values)
+
+    async def _begin(self, row: ServerRow, spawner: Spawner) -> None:
+        progress = asyncio.create_task(self._relay_progress(row, spawner), name=f"progress {row.full_name}")
+        try:
+            url = await spawner.start()
+        finally:
+            progress.cancel()
+            await asyncio.gather(progress, return_exceptions=True)
+        faults.hit("start.spawned")
+        hub = self.operation.hub
+        async with hub.store.transaction() as tx:
+            if recovered := spawner.recovered_token():
+                await self._use_token(tx, row, spawner, recovered)
+            await self.operation.write(
+                tx, row, {"phase": Phase.SPAWNED, "url": url, "state": spawner.state()}
+            )
+        faults.hit("start.recorded")
+        await self._wait(row, spawner, url)
+
+    async def _use_token(self, tx: Any, row: ServerRow, spawner: Spawner, token: str) -> None:
+        """A resumed server kept its old token: that one is valid from now on, the fresh one is not."""
+        prefix = row.prefix(self.operation.hub.options.base_url)
+        await tokens.issue_server_token(
+            tx,
+            token=token,
+            user_id=UserId(row.user_id),
+            user_name=row.user_name,
+            server_id=row.id,
+            server_name=row.name,
+            scopes=spawner.server_token_scopes,
+            url_path=prefix,
+        )
+        await oauth.put_client(
+            tx,
+            client_id=names.client_id(row.user_name, row.name),
+            secret=token,
+            redirect_uri=f"{prefix}oauth_callback",
+            allowed_scopes=spawner.oauth_client_allowed_scopes,
+            description=f"Server at {prefix}",
+            server_id=row.id,
+        )
+
+    async def _resume(self, row: ServerRow, spawner: Spawner) -> None:
+        """Another replica started it and recorded where; it only has to become ready."""
+        if (exited := await spawner.poll()) is not None:
+            raise died(exited)
+        await self._wait(row, spawner, row.url)
+
+    async def _wait(self, row: ServerRow, spawner: Spawner, url: str) -> None:
+        hub = self.operation.hub
+        await wait_ready(self.http, spawner, f"{url}{row.prefix(hub.options.base_url)}api")
+        faults.hit("start.ready")
+        last = await spawner.ready_event(ready_event(hub, row))
+        async with hub.store.transaction() as tx:
+            values = {
+                "observed": Observed.RUNNING,
+                "phase": Phase.NONE,
+                "deadline": None,
+                "failure": None,
+                "attempts": 0,
+                "state": spawner.state(),
+                "next_poll": tx.now + timedelta(seconds=spawner.poll_interval_seconds),
+            }
+            await self.operation.write(tx, row, values, event=last, release=True)
+            await spawn_limits.note_outcome(tx, limit=hub.options.consecutive_failure_limit, failed=False)
+        faults.hit("start.settled")
+        log.info("server started", user=row.user_name, server=row.name, url=url)
+
+    async def _relay_progress(self, row: ServerRow, spawner: Spawner) -> None:
+        async for event in spawner.progress():
+            clean = {key: value for key, value in event.items() if key != "ready"}
+            async with self.operation.hub.store.transaction() as tx:
+                await append_event(tx, row, clean)
+
+    async def _cancel(self, row: ServerRow, spawner: Spawner) -> None:
+        await stop_quietly(spawner, row)
+        event = {"progress": 100, "failed": True, "message": "Spawn cancelled"}
+        async with self.operation.hub.store.transaction() as tx:
+            await forget_credentials(tx, row)
+            await self.operation.write(tx, row, stopped(spawner), event=event, release=True)
+        log.info("server start cancelled", user=row.user_name, server=row.name)
+
+    async def _fail(self, row: ServerRow, spawner: Spawner | None, error: SpawnFailed) -> None:
+        if spawner is not None:
+            await stop_quietly(spawner, row)
+        hub = self.operation.hub
+        current = await self.operation.read()
+        async with hub.store.transaction() as tx:
+            failure = failure_of(error, row, tx.now.isoformat())
+            values = stopped(spawner) | {"failure": failure}
+            # A start requested meanwhile (a new generation) stays wanted; this one does not.
+            if current.generation == row.generation and current.desired is Desired.RUNNING:
+                values["desired"] = Desired.STOPPED
+            event = {"progress": 100, "failed": True, "message": f"Spawn failed: {error.message}"}
+            if error.html_message:
+                event["html_message"] = error.html_message
+            await forget_credentials(tx, row)
+            await self.operation.write(tx, row, values, event=event, release=True)
+            # A refusal by policy (status 4xx) says nothing about the health of the spawner.
+            if error.status >= 500:  # noqa: PLR2004
+                await spawn_limits.note_outcome(tx, limit=hub.options.consecutive_failure_limit, failed=True)
+        log.warning(
+            "server start failed",
+            user=row.user_name,
+            server=row.name,
+            reason=error.reason,
+            message=error.message,
+        )
+
+
+def stopped(spawner: Spawner | None) -> dict[str, Any]:
+    """What a row says of a server that is gone."""
+    return {
+        "observed": Observed.STOPPED,
+        "phase": Phase.NONE,
+        "url": "",
+        "deadline": None,
+        "next_poll": None,
+        "state": spawner.state() if spawner is not None else {},
+    }
+
+
+def failure_of(error: SpawnFailed, row: ServerRow, at: str) -> Mapping[str, Any]:
+    return {
+        "generation": row.generation,
+        "reason": error.reason,
+        "message": error.message,
+        "html_message": error.html_message,
+        "details": error.details,
+        "status": error.status,
+        "at": at,
+    }
+
+
+async def stop_quietly(spawner: Spawner, row: ServerRow) -> None:
+    """Undo a half-made start. What cannot be stopped is logged and left to the orphan sweep."""
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await spawner.stop(now=True)
+    except (SpawnFailed, TimeoutError) as error:
+        log.warning(
+            "half-started server could not be stopped", user=row.user_name, server=row.name, error=str(error)
+        )

@@ -1,0 +1,169 @@
+"""One stop: the route goes first, then the process, then the credentials; a wanted restart or deletion follows.
+
+Every step can be done twice: a spawner's `stop` is safe on something already gone, and the row says
+`stopping` from before the first call until after the last.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete
+
+from perijove.domain.errors import SpawnFailed
+from perijove.domain.events import Event, Kind
+from perijove.domain.ports import Exited, Spawner
+from perijove.domain.states import Desired, Observed, Phase
+from perijove.lib import faults
+from perijove.lib.log import get_logger
+from perijove.reconcile.operation import Operation, forget_credentials
+from perijove.reconcile.starting import failure_of, stopped
+from perijove.services.server_rows import ServerRow
+from perijove.store.claims import held
+from perijove.store.schema import servers
+
+log = get_logger(__name__)
+
+STOP_SECONDS = 120.0
+RETRY = timedelta(seconds=5)
+
+
+@dataclass(slots=True)
+class Stop:
+    operation: Operation
+    # Set when a poll found it dead: the same steps, and the end is recorded as a failure.
+    exited: Exited | None = None
+
+    async def run(self) -> None:
+        """Raises `LeaseLost` when another replica took over."""
+        faults.hit("stop.claimed")
+        row: ServerRow | None = await self.operation.read()
+        assert row is not None
+        if row.observed is not Observed.STOPPED:
+            row = await self._stop(row)
+        if row is not None and row.desired is Desired.DELETED:
+            await self._delete(row)
+
+    async def _stop(self, row: ServerRow) -> ServerRow | None:
+        """The row once it is stopped; None when it has to be tried again."""
+        hub = self.operation.hub
+        async with hub.store.transaction() as tx:
+            # The route is a projection of `running`: from this commit on proxies drop it.
+            await self.operation.write(tx, row, {"observed": Observed.STOPPING, "phase": Phase.NONE})
+        faults.hit("stop.marked")
+        try:
+            spawner = await hub.spawners.open(await self.operation.spec(row))
+        except SpawnFailed as error:
+            return await self._force(row, error)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await spawner.stop()
+        except (SpawnFailed, TimeoutError) as error:
+            return await self._retry(row, error)
+        finally:
+            spawner.close()
+        faults.hit("stop.stopped")
+        return await self._settle(row, spawner)
+
+    async def _settle(
+        self, row: ServerRow, spawner: Spawner | None, error: SpawnFailed | None = None
+    ) -> ServerRow:
+        hub = self.operation.hub
+        current = await self.operation.read()
+        async with hub.store.transaction() as tx:
+            values: dict[str, Any] = stopped(spawner)
+            if self.exited is not None:
+                error = _unexpected(self.exited)
+                if current.generation == row.generation and current.desired is Desired.RUNNING:
+                    values["desired"] = Desired.STOPPED
+            if error is not None:
+                values["failure"] = failure_of(error, row, tx.now.isoformat())
+            if spawner is None or not spawner.will_resume:
+                await forget_credentials(tx, row)
+            deleting = current.desired is Desired.DELETED
+            await self.operation.write(tx, row, values, release=not deleting)
+        faults.hit("stop.settled")
+        log.info("server stopped", user=row.user_name, server=row.name, unexpected=self.exited is not None)
+        return await self.operation.read() if deleting else current
+
+    async def _retry(self, row: ServerRow, error: Exception) -> ServerRow | None:
+        """Try again a little later; past the deadline, end it by force."""
+        hub = self.operation.hub
+        if row.deadline is not None and hub.store.now() > row.deadline:
+            return await self._force(row, error)
+        async with hub.store.transaction() as tx:
+            values = {"attempts": row.attempts + 1, "next_attempt": tx.now + RETRY * (row.attempts + 1)}
+            await self.operation.write(tx, row, values, release=True)
+        log.warning(
+            "server could not be stopped, will try again",
+            user=row.user_name,
+            server=row.name,
+            error=str(error),
+        )
+        return None
+
+    async def _force(self, row: ServerRow, error: Exception) -> ServerRow:
+        """The plug-in cannot stop it: end whatever carries its mark, and say so in the row."""
+        hub = self.operation.hub
+        for found in await hub.spawners.find():
+            if found.server_id == row.id:
+                await hub.spawners.destroy(found)
+        failure = SpawnFailed(
+            "The server could not be stopped properly and was ended by force.",
+            reason="stop_failed",
+            details=f"{type(error).__name__}: {error}\n{getattr(error, 'details', '')}".strip(),
+        )
+        return await self._settle(row, None, failure)
+
+    async def _delete(self, row: ServerRow) -> None:
+        """Run the plug-in's `delete_forever`, then remove the row. Fails closed: an error keeps the row, for another try."""
+        hub = self.operation.hub
+        try:
+            spawner = await hub.spawners.open(await self.operation.spec(row))
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await spawner.delete_forever()
+            finally:
+                spawner.close()
+        except (SpawnFailed, TimeoutError) as error:
+            await self._retry_delete(row, error)
+            return
+        async with hub.store.transaction() as tx:
+            await forget_credentials(tx, row)
+            result = await tx.execute(delete(servers).where(held(self.operation.lease)))
+            if result.rowcount:
+                tx.emit(
+                    Event(
+                        Kind.SERVER, str(row.id), {"user": row.user_name, "name": row.name, "deleted": True}
+                    )
+                )
+        log.info("server deleted", user=row.user_name, server=row.name)
+
+    async def _retry_delete(self, row: ServerRow, error: Exception) -> None:
+        hub = self.operation.hub
+        async with hub.store.transaction() as tx:
+            failure = SpawnFailed(
+                "The server's storage could not be deleted; it will be tried again.",
+                reason="delete_failed",
+                details=str(error),
+            )
+            values: dict[str, Any] = {
+                "attempts": row.attempts + 1,
+                "next_attempt": tx.now + min(RETRY * 2**row.attempts, timedelta(minutes=5)),
+                "failure": failure_of(failure, row, tx.now.isoformat()),
+            }
+            await self.operation.write(tx, row, values, release=True)
+        log.warning(
+            "server could not be deleted, will try again",
+            user=row.user_name,
+            server=row.name,
+            error=str(error),
+        )
+
+
+def _unexpected(exited: Exited) -> SpawnFailed:
+    code = "" if exited.code is None else f" (exit code {exited.code})"
+    return SpawnFailed(
+        f"The server's process ended by itself{code}.", reason="exited", details="\n".join(exited.log_lines)
+    )

@@ -1,0 +1,175 @@
+"""Claim, act, settle: how one replica, and no other, works on a server.
+
+A claim is one conditional UPDATE that sets owner and expiry and adds one to `lease_epoch`. Whoever
+settles says which epoch it holds (`held`); if another has claimed since, the UPDATE finds no row and the
+result is dropped. A lease fences the row, not the world: what a frozen holder does to the world after it
+wakes is bounded by names (server id, generation) and undone by the orphan sweep.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_, select, update
+
+from perijove.domain.errors import LeaseLost
+from perijove.domain.ids import LeaseEpoch, ServerId
+from perijove.domain.states import Desired, Observed
+from perijove.store.database import Store, Transaction
+from perijove.store.schema import replicas, servers
+
+LEASE = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to act on one server, until it expires or is released."""
+
+    server_id: ServerId
+    epoch: LeaseEpoch
+    owner: str
+
+
+# Pairs of (desired, observed) in which there is something to do. Spelt out, so that each is a search in
+# the index on the two columns.
+WORK = (
+    (Desired.RUNNING, Observed.STOPPED),
+    (Desired.RUNNING, Observed.STARTING),
+    (Desired.RUNNING, Observed.STOPPING),
+    (Desired.STOPPED, Observed.STARTING),
+    (Desired.STOPPED, Observed.RUNNING),
+    (Desired.STOPPED, Observed.STOPPING),
+    (Desired.DELETED, Observed.STOPPED),
+    (Desired.DELETED, Observed.STARTING),
+    (Desired.DELETED, Observed.RUNNING),
+    (Desired.DELETED, Observed.STOPPING),
+)
+
+
+def _claimable(now: datetime, host: str | None) -> ColumnElement[bool]:
+    free = or_(servers.c.lease_expires.is_(None), servers.c.lease_expires < now)
+    mine = servers.c.host.is_(None) if host is None else or_(servers.c.host.is_(None), servers.c.host == host)
+    return and_(free, mine)
+
+
+async def claim_work(store: Store, *, owner: str, host: str | None, limit: int) -> list[Lease]:
+    """Take servers whose intent differs from what is observed. `host`: also those bound to this machine."""
+    async with store.transaction() as tx:
+        todo = or_(
+            *(
+                and_(servers.c.desired == desired, servers.c.observed == observed)
+                for desired, observed in WORK
+            )
+        )
+        due = or_(servers.c.next_attempt.is_(None), servers.c.next_attempt <= tx.now)
+        return await _claim(tx, and_(todo, due, _claimable(tx.now, host)), owner=owner, limit=limit)
+
+
+async def claim_polls(store: Store, *, owner: str, host: str | None, limit: int) -> list[Lease]:
+    """Take running servers whose poll is due."""
+    async with store.transaction() as tx:
+        due = and_(
+            servers.c.next_poll <= tx.now,
+            servers.c.observed == Observed.RUNNING,
+            servers.c.desired == Desired.RUNNING,
+        )
+        return await _claim(tx, and_(due, _claimable(tx.now, host)), owner=owner, limit=limit)
+
+
+async def _claim(tx: Transaction, condition: ColumnElement[bool], *, owner: str, limit: int) -> list[Lease]:
+    # The subquery is evaluated under the write lock of SQLite; other databases need SKIP LOCKED here.
+    chosen = (
+        select(servers.c.id)
+        .where(condition)
+        .order_by(servers.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = await tx.execute(
+        update(servers)
+        .where(servers.c.id.in_(chosen))
+        .values(lease_owner=owner, lease_epoch=servers.c.lease_epoch + 1, lease_expires=tx.now + LEASE)
+        .returning(servers.c.id, servers.c.lease_epoch)
+    )
+    return [Lease(ServerId(row.id), LeaseEpoch(row.lease_epoch), owner) for row in rows]
+
+
+async def has_work(store: Store, *, host: str | None) -> bool:
+    """A read that spares idle hubs the write lock."""
+    now = store.now()
+    async with store.read() as connection:
+        todo = or_(
+            *(
+                and_(servers.c.desired == desired, servers.c.observed == observed)
+                for desired, observed in WORK
+            )
+        )
+        due = or_(servers.c.next_attempt.is_(None), servers.c.next_attempt <= now)
+        return (
+            await connection.execute(select(servers.c.id).where(todo, due, _claimable(now, host)).limit(1))
+        ).first() is not None
+
+
+async def has_polls(store: Store, *, host: str | None) -> bool:
+    now = store.now()
+    async with store.read() as connection:
+        due = and_(servers.c.next_poll <= now, servers.c.observed == Observed.RUNNING)
+        return (
+            await connection.execute(select(servers.c.id).where(due, _claimable(now, host)).limit(1))
+        ).first() is not None
+
+
+def held(lease: Lease) -> ColumnElement[bool]:
+    """The condition of every write under a lease."""
+    return and_(
+        servers.c.id == lease.server_id,
+        servers.c.lease_epoch == lease.epoch,
+        servers.c.lease_owner == lease.owner,
+    )
+
+
+async def settle(tx: Transaction, lease: Lease, values: dict[str, Any], *, release: bool) -> None:
+    """Write what was observed, if the lease still holds. Raises `LeaseLost`; the caller's transaction rolls back."""
+    free = {"lease_owner": None, "lease_expires": None} if release else {"lease_expires": tx.now + LEASE}
+    result = await tx.execute(update(servers).where(held(lease)).values(values | free))
+    if result.rowcount != 1:
+        raise LeaseLost(f"server {lease.server_id}, epoch {lease.epoch}")
+
+
+async def renew(store: Store, leases: Sequence[Lease]) -> set[ServerId]:
+    """Extend all these leases in one UPDATE; returns those that still hold."""
+    if not leases:
+        return set()
+    async with store.transaction() as tx:
+        rows = await tx.execute(
+            update(servers)
+            .where(or_(*(held(lease) for lease in leases)))
+            .values(lease_expires=tx.now + LEASE)
+            .returning(servers.c.id)
+        )
+        return {ServerId(row.id) for row in rows}
+
+
+async def release_polls(tx: Transaction, leases: Sequence[Lease], next_poll: datetime) -> None:
+    """Give back servers that were polled and found running."""
+    if leases:
+        await tx.execute(
+            update(servers)
+            .where(or_(*(held(lease) for lease in leases)))
+            .values(next_poll=next_poll, lease_owner=None, lease_expires=None)
+        )
+
+
+async def release_of(store: Store, owners: Sequence[str]) -> int:
+    """Free the leases of replicas known to be dead; returns how many."""
+    if not owners:
+        return 0
+    async with store.transaction() as tx:
+        result = await tx.execute(
+            update(servers)
+            .where(servers.c.lease_owner.in_(owners))
+            .values(lease_owner=None, lease_expires=None)
+        )
+        await tx.execute(replicas.delete().where(replicas.c.id.in_(owners)))
+        return result.rowcount
