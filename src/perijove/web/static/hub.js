@@ -1,0 +1,108 @@
+// Small comforts on top of pages that work without them. No globals, no inline handlers: the pages'
+// content security policy forbids both.
+(() => {
+  "use strict";
+  const all = (selector, root = document) => root.querySelectorAll(selector);
+
+  // Buttons that only make sense with scripting are in the page, hidden.
+  const reveal = (root) => all("[data-reveal][hidden], [data-copy][hidden], [data-select-all][hidden]", root).forEach((el) => { el.hidden = false; });
+
+  function togglePassword(button) {
+    const input = document.getElementById(button.dataset.reveal);
+    const shown = input.type === "text";
+    input.type = shown ? "password" : "text";
+    button.setAttribute("aria-pressed", String(!shown));
+    button.textContent = shown ? "Show" : "Hide";
+  }
+
+  async function copy(button) {
+    const input = document.getElementById(button.dataset.copy);
+    input.select();
+    try {
+      await navigator.clipboard.writeText(input.value);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Press Ctrl+C";  // no clipboard without https; the text is selected
+    }
+  }
+
+  function countSelected() {
+    const count = document.querySelector("[data-bulk-count]");
+    if (!count) return;
+    const selected = all("input[name=users]:checked").length;
+    count.textContent = selected ? `${selected} selected` : "";
+    all("[data-bulk] button").forEach((button) => { button.disabled = selected === 0; });
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-reveal], [data-copy]");
+    if (button?.dataset.reveal) togglePassword(button);
+    if (button?.dataset.copy) copy(button);
+    all("details.menu[open]").forEach((menu) => { if (!menu.contains(event.target)) menu.open = false; });
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    const menu = event.target.closest("details.menu[open]");
+    if (menu) { menu.open = false; menu.querySelector("summary").focus(); }
+  });
+  document.addEventListener("change", (event) => {
+    const master = event.target.closest("[data-select-all]");
+    if (master) all(`input[name="${master.dataset.selectAll}"]`).forEach((box) => { box.checked = master.checked; });
+    countSelected();
+  });
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    const question = event.submitter?.dataset.confirm ?? form.dataset.confirm;
+    if (question && !window.confirm(question)) { event.preventDefault(); return; }
+    const button = form.dataset.busy && form.querySelector("button[type=submit]");
+    // After this turn: a disabled button would not be sent with the form.
+    if (button) setTimeout(() => { button.disabled = true; button.textContent = form.dataset.busy; });
+  });
+  // Back from a half-sent form out of the browser's page cache.
+  window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
+  function followProgress(panel) {
+    const bar = document.getElementById("progress-bar");
+    const message = document.getElementById("progress-message");
+    const log = document.getElementById("progress-log");
+    const details = document.getElementById("progress-details");
+    let source;
+    let finished = false;
+    const done = () => { finished = true; source.close(); };
+    const add = (event) => {
+      if (event.progress !== undefined) bar.value = event.progress;
+      if (!event.message) return;
+      message.textContent = event.message;
+      const line = document.createElement("li");
+      line.textContent = event.message;
+      log.append(line);
+      log.scrollTop = log.scrollHeight;
+      details.hidden = false;
+    };
+    const open = () => {
+      source = new EventSource(panel.dataset.progressUrl);
+      // The stream tells everything from the first event on, whenever it is opened.
+      source.onopen = () => log.replaceChildren();
+      source.onmessage = (frame) => {
+        const event = JSON.parse(frame.data);
+        add(event);
+        if (event.ready) { done(); location.replace(panel.dataset.readyUrl || event.url); }
+        if (event.failed) { done(); location.reload(); }
+      };
+      // A closed stream (logged out, already over, hub restarting): the page itself says what is the case.
+      source.onerror = () => {
+        if (finished || source.readyState !== EventSource.CLOSED) return;
+        done();
+        setTimeout(() => location.reload(), 2000);
+      };
+    };
+    open();
+    window.addEventListener("pagehide", done);
+  }
+
+  reveal(document);
+  countSelected();
+  const starting = document.getElementById("starting");
+  if (starting) followProgress(starting);
+  document.addEventListener("htmx:after:swap", () => { reveal(document); countSelected(); });
+})();
