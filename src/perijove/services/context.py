@@ -8,7 +8,7 @@ from perijove.domain.ports import Authenticator, SpawnerHost
 from perijove.lib.clock import Clock
 from perijove.services.activity import ActivityBuffer
 from perijove.services.auth_state import Crypt
-from perijove.services.identity import IdentityCache
+from perijove.services.identity_cache import IdentityCache
 from perijove.services.signing import Signer
 from perijove.store.database import Store
 

@@ -83,6 +83,8 @@ class Store:
         self.hub_id = ""
         self.cookie_secret = b""
         self.proxy_token = ""
+        # Revisions that this process committed and published itself; the tail skips them.
+        self._own: set[int] = set()
 
     @classmethod
     async def open(
@@ -152,7 +154,14 @@ class Store:
                     await self._rollback(connection)
                     raise
         if published:
+            self._own.update(item.revision for item in published)
             self._bus.publish(published)
+
+    def forget_own(self, up_to: int) -> set[int]:
+        """Take out the revisions up to `up_to` that this process made."""
+        taken = {number for number in self._own if number <= up_to}
+        self._own -= taken
+        return taken
 
     async def _commit(self, connection: AsyncConnection) -> None:
         if self._sqlite:

@@ -1,0 +1,205 @@
+"""Configuration to running hub: the only module that knows every adapter.
+
+Everything is made here, in order, and handed to what needs it; everything is ended here, in the reverse
+order. Nothing below this module reads the environment, files of configuration, or globals.
+"""
+
+import asyncio
+import contextlib
+import gc
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import uvicorn
+from starlette.types import ASGIApp
+from traitlets.config import Config
+
+from perijove import __version__
+from perijove.bus.memory import Bus
+from perijove.config.options import HubOptions
+from perijove.domain.ports import Authenticator, SpawnerHost
+from perijove.lib.clock import SystemClock
+from perijove.lib.log import get_logger
+from perijove.plugins.facts import HubFacts
+from perijove.plugins.load import load_authenticator, load_spawner_host
+from perijove.reconcile import presence
+from perijove.reconcile.chores import run_chores
+from perijove.reconcile.loop import Reconciler
+from perijove.services import activity, roles
+from perijove.services.auth_state import Crypt
+from perijove.services.context import HubContext
+from perijove.services.identity_cache import IdentityCache
+from perijove.services.scope_catalogue import catalogue_of
+from perijove.services.signing import Signer
+from perijove.services.shutdown import stop_all_servers
+from perijove.store.database import Store
+from perijove.store.tail import tail_forever
+from perijove.web.app import build_app
+from perijove.web.bridge import plugin_routes
+
+log = get_logger(__name__)
+
+DATABASE = "perijove.sqlite"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugins:
+    """Ready-made adapters in place of the configured classes; what `testing` hands in."""
+
+    authenticator: Authenticator | None = None
+    spawners: SpawnerHost | None = None
+
+
+@asynccontextmanager
+async def open_hub(options: HubOptions, traits: Config, *, plugins: Plugins | None = None) -> AsyncIterator[HubContext]:
+    """The use cases on the configured database, without web, reconciler or replica row: what commands need."""
+    options.data_dir.mkdir(parents=True, exist_ok=True)
+    given = plugins or Plugins()
+    bus, clock = Bus(), SystemClock()
+    url = options.db_url or f"sqlite:///{options.data_dir / DATABASE}"
+    store = await Store.open(url, bus=bus, clock=clock)
+    try:
+        secret = options.cookie_secret or store.cookie_secret
+        facts = hub_facts(options, store, secret)
+        authenticator = given.authenticator or load_authenticator(
+            authenticator_class=options.authenticator_class, traits=traits, facts=facts
+        )
+        spawners = given.spawners or load_spawner_host(
+            spawner_class=options.spawner_class,
+            traits=traits,
+            facts=facts,
+            log_dir=options.data_dir / "logs",
+            authenticator=authenticator,
+        )
+        yield HubContext(
+            options=options,
+            store=store,
+            bus=bus,
+            clock=clock,
+            authenticator=authenticator,
+            spawners=spawners,
+            crypt=Crypt(options.crypt_keys),
+            signer=Signer(secret),
+            identities=IdentityCache(bus, catalogue_of(options)),
+            activity=activity.ActivityBuffer(),
+            replica_id=secrets.token_hex(8),
+            host=facts.host,
+            version=__version__,
+        )
+    finally:
+        await store.close()
+
+
+def hub_facts(options: HubOptions, store: Store, cookie_secret: bytes) -> HubFacts:
+    return HubFacts(
+        hub_id=store.hub_id,
+        base_url=options.base_url,
+        public_url=options.public_url,
+        connect_url=options.hub_connect_url or f"http://{_reachable(options.hub_ip)}:{options.hub_port}",
+        host=socket.gethostname(),
+        data_dir=options.data_dir,
+        cookie_options=options.cookie_options,
+        cookie_host_prefix_enabled=options.cookie_host_prefix_enabled,
+        cookie_secret=cookie_secret,
+        cookie_max_age_days=options.cookie_max_age.total_seconds() / 86400,
+        allow_named_servers=options.allow_named_servers,
+        redirect_to_server=options.redirect_to_server,
+        shutdown_on_logout=options.shutdown_on_logout,
+        default_url=options.default_url,
+        template_vars=options.template_vars,
+        tornado_settings=options.tornado_settings,
+    )
+
+
+def _reachable(ip: str) -> str:
+    """Where a server on this machine finds a hub that listens on `ip`."""
+    if ip in {"", "0.0.0.0", "::", "*"}:  # noqa: S104 - compared, not bound
+        return "127.0.0.1"
+    return f"[{ip}]" if ":" in ip else ip
+
+
+@asynccontextmanager
+async def running_hub(hub: HubContext) -> AsyncIterator[ASGIApp]:
+    """The application with everything that works behind it: one replica. Leaves its leases behind free."""
+    await roles.reconcile(hub)
+    since = await hub.store.revision()
+    await presence.arrive(hub)
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        background = [
+            Reconciler(hub, http).run(),
+            run_chores(hub),
+            presence.beat_forever(hub),
+            activity.flush_forever(hub),
+            tail_forever(hub.store, since=since, broken=hub.identities.suspend, mended=hub.identities.resume),
+        ]
+        tasks = [asyncio.create_task(work, name=work.__qualname__) for work in background]
+        stack.push_async_callback(_depart, hub, tasks)
+        yield build_app(hub, plugin_routes=plugin_routes(hub))
+
+
+async def _depart(hub: HubContext, tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            log.error("a background task had failed", exc_info=outcome)
+    await activity.flush(hub)
+    await presence.leave(hub)
+
+
+async def serve_hub(
+    options: HubOptions,
+    traits: Config,
+    *,
+    sock: socket.socket,
+    stop: asyncio.Event,
+    ready: Callable[[HubContext], Awaitable[None] | None],
+    plugins: Plugins | None = None,
+) -> None:
+    """Serve on the bound socket `sock` until `stop`; `ready` is called once requests are answered.
+
+    Raises `Unavailable` when the database does not answer at start, and the plug-ins' own
+    configuration errors.
+    """
+    async with open_hub(options, traits, plugins=plugins) as hub, running_hub(hub) as app:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                http="httptools",
+                ws="none",
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        # Signals are the caller's; uvicorn would re-raise them after its own shutdown.
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        serving = asyncio.create_task(server.serve(sockets=[sock]), name="uvicorn")
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.005)
+            # What exists now lives as long as the process: the collector need not walk it again, which
+            # is what the peer spends its slowest percent of requests on.
+            gc.collect()
+            gc.freeze()
+            announced = ready(hub)
+            if announced is not None:
+                await announced
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if hub.options.cleanup_servers:
+                await stop_all_servers(hub)
+        finally:
+            stopping.cancel()
+            server.should_exit = True
+            await serving

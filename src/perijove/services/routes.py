@@ -1,0 +1,92 @@
+"""The route table: a projection of rows. Every replica computes the same from the same revision."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from perijove.domain.events import Event, Kind
+from perijove.domain.names import escape, server_prefix
+from perijove.domain.states import Desired, Observed
+from perijove.services.context import HubContext
+from perijove.store.schema import outbox, revision, servers, services, users
+
+Route = dict[str, Any]
+# The proxy's own word for its list of hubs.
+HUB_TARGET = "hub"
+
+
+def _server_routes() -> Any:
+    return (
+        select(users.c.name.label("user"), servers.c.name.label("server"), servers.c.url)
+        .join(users, users.c.id == servers.c.user_id)
+        .where(servers.c.observed == Observed.RUNNING, servers.c.desired == Desired.RUNNING, servers.c.url != "")
+    )
+
+
+def _of_server(hub: HubContext, user: str, server: str, url: str) -> Route:
+    prefix = server_prefix(hub.options.base_url, user, server)
+    return {"prefix": prefix, "target": url, "data": {"user": user, "server_name": server}}
+
+
+def _of_service(hub: HubContext, name: str, url: str) -> Route:
+    return {"prefix": service_prefix(hub, name), "target": url.rstrip("/"), "data": {"service": name}}
+
+
+def service_prefix(hub: HubContext, name: str) -> str:
+    return f"{hub.options.base_url}services/{escape(name)}/"
+
+
+def fixed_routes(hub: HubContext) -> list[Route]:
+    """Those of the configuration: everything to the hub, and `extra_routes`."""
+    extra = [
+        {"prefix": prefix if prefix.endswith("/") else f"{prefix}/", "target": target, "data": {"extra": True}}
+        for prefix, target in hub.options.extra_routes.items()
+    ]
+    return [{"prefix": "/", "target": HUB_TARGET, "data": {"hub": True}}, *extra]
+
+
+async def all_routes(hub: HubContext) -> tuple[int, list[Route]]:
+    """Revision and table. The revision is read first: what changes meanwhile is told again, which is harmless."""
+    async with hub.store.read() as connection:
+        number = (await connection.execute(select(revision.c.value))).scalar_one()
+        found = [_of_server(hub, *row) for row in await connection.execute(_server_routes())]
+        for row in await connection.execute(select(services.c.name, services.c.url).where(services.c.url.is_not(None))):
+            found.append(_of_service(hub, row.name, row.url))
+    return int(number), [*fixed_routes(hub), *found]
+
+
+async def changes(hub: HubContext, events: Iterable[Event]) -> tuple[list[Route], list[str]]:
+    """What the rows now say about the servers and services that `events` name: routes to put, prefixes to delete."""
+    wanted = {(e.data["user"], e.data["name"]) for e in events if e.kind == Kind.SERVER and "user" in e.data}
+    names = {event.key for event in events if event.kind == Kind.ROUTE}
+    put: list[Route] = []
+    async with hub.store.read() as connection:
+        if wanted:
+            # Several servers of one user are read together: one indexed query a batch.
+            condition = or_(*((users.c.name == user) & (servers.c.name == name) for user, name in wanted))
+            put += [_of_server(hub, *row) for row in await connection.execute(_server_routes().where(condition))]
+        if names:
+            put += await _service_routes(hub, connection, names)
+    there = {route["prefix"] for route in put}
+    named = {server_prefix(hub.options.base_url, user, name) for user, name in wanted} | {service_prefix(hub, n) for n in names}
+    return put, sorted(named - there)
+
+
+async def _service_routes(hub: HubContext, connection: AsyncConnection, names: set[str]) -> list[Route]:
+    statement = select(services.c.name, services.c.url).where(services.c.name.in_(names), services.c.url.is_not(None))
+    return [_of_service(hub, row.name, row.url) for row in await connection.execute(statement)]
+
+
+async def events_since(hub: HubContext, since: int) -> list[Event] | None:
+    """Outbox rows after `since`, oldest first; None when some of them are gone already."""
+    async with hub.store.read() as connection:
+        rows = (await connection.execute(select(outbox).where(outbox.c.revision > since).order_by(outbox.c.revision))).all()
+        newest = (await connection.execute(select(revision.c.value))).scalar_one()
+    if since > newest:
+        return None
+    complete = (rows[0].revision == since + 1) if rows else newest == since
+    if not complete:
+        return None
+    return [Event(Kind(row.kind), row.key, row.data, row.revision) for row in rows]
