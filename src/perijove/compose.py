@@ -23,6 +23,7 @@ from perijove import __version__
 from perijove.bus.memory import Bus
 from perijove.config.options import HubOptions
 from perijove.domain.ports import Authenticator, SpawnerHost
+from perijove.domain.scopes import Catalogue
 from perijove.lib.clock import SystemClock
 from perijove.lib.log import get_logger
 from perijove.plugins.facts import HubFacts
@@ -34,7 +35,6 @@ from perijove.services import activity, roles
 from perijove.services.auth_state import Crypt
 from perijove.services.context import HubContext
 from perijove.services.identity_cache import IdentityCache
-from perijove.services.scope_catalogue import catalogue_of
 from perijove.services.signing import Signer
 from perijove.services.shutdown import stop_all_servers
 from perijove.store.database import Store
@@ -85,7 +85,7 @@ async def open_hub(options: HubOptions, traits: Config, *, plugins: Plugins | No
             spawners=spawners,
             crypt=Crypt(options.crypt_keys),
             signer=Signer(secret),
-            identities=IdentityCache(bus, catalogue_of(options)),
+            identities=IdentityCache(bus, Catalogue(options.custom_scopes)),
             activity=activity.ActivityBuffer(),
             replica_id=secrets.token_hex(8),
             host=facts.host,

@@ -219,9 +219,8 @@ class Store:
 
     async def _name_yourself(self) -> None:
         async with self.read() as connection:
-            known = dict(
-                (await connection.execute(select(schema.meta.c.key, schema.meta.c.value))).tuples().all()
-            )
+            rows = await connection.execute(select(schema.meta.c.key, schema.meta.c.value))
+            known = {row.key: row.value for row in rows}
         wanted = {
             "epoch": secrets.token_hex(8),
             "hub_id": secrets.token_hex(8),

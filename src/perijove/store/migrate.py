@@ -45,7 +45,7 @@ def upgrade(url: URL) -> str:
                 return ""
             _check_known(found)
             backup(sync)
-            _run(connection)
+            run(connection)
             return found
     finally:
         engine.dispose()
@@ -75,7 +75,8 @@ def _check_known(found: str) -> None:
         )
 
 
-def _run(connection: Connection) -> None:
+def run(connection: Connection) -> None:
+    """All migrations that this database has not had, one after another."""
     from alembic import command  # noqa: PLC0415 - slow to import, rarely needed
     from alembic.config import Config  # noqa: PLC0415
 

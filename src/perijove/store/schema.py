@@ -94,6 +94,7 @@ users = Table(
     # When the authenticator last said yes, and whether it has since said "log in again".
     Column("auth_refreshed", UTCDateTime),
     Column("auth_stale", Boolean, nullable=False, default=False),
+    sqlite_autoincrement=True,
 )
 
 groups = Table(
@@ -194,6 +195,8 @@ servers = Table(
     UniqueConstraint("user_id", "name"),
     Index(None, "desired", "observed"),
     Index(None, "observed", "last_activity"),
+    # The id marks processes and pods, which may outlive the row: it must never be given out again.
+    sqlite_autoincrement=True,
 )
 
 # Progress of starts: rows, so that any replica serves anyone's stream. Trimmed when the next start begins.
