@@ -126,6 +126,8 @@ class Found:
     generation: int
     description: str
     state: Mapping[str, Any] = field(default_factory=dict)
+    # Where it listens, if that can be told from outside.
+    url: str = ""
 
 
 class SpawnerHost(Protocol):
@@ -138,6 +140,10 @@ class SpawnerHost(Protocol):
     server_token_scopes: Sequence[str] | Any
 
     async def open(self, spec: ServerSpec) -> Spawner: ...
+
+    async def token_scopes(self, spec: ServerSpec) -> Sequence[str]:
+        """Scopes to request for the server's own token; empty: those of the role `server`."""
+        ...
 
     async def options_form(self, spec: ServerSpec) -> str:
         """HTML, or "" when there is nothing to choose."""

@@ -1,0 +1,182 @@
+"""The configured spawner class: builds an instance for each operation, and answers for all of them."""
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tornado.web import HTTPError
+from traitlets.config import Config
+
+from perijove.domain.errors import Invalid, SpawnFailed
+from perijove.domain.names import client_id, server_prefix
+from perijove.domain.ports import Found, ServerSpec
+from perijove.plugins import facades, processes
+from perijove.plugins.calls import call
+from perijove.plugins.errors import details_of, http_message, spawn_failure
+from perijove.plugins.facts import HubFacts
+from perijove.plugins.jsonable import to_json
+from perijove.plugins.local_process import Hosting, MarkedProcess, hosted_class
+from perijove.plugins.processes import ProcessTable
+from perijove.plugins.server_log import ServerLog
+from perijove.plugins.spawner import HostedSpawner
+
+log = logging.getLogger(__name__)
+
+
+class ClassHost:
+    """Adapts a JupyterHub spawner class to `ports.SpawnerHost`. Belongs to one event loop."""
+
+    def __init__(
+        self, cls: type, traits: Config, facts: HubFacts, log_dir: Path, authenticator: Any = None
+    ) -> None:
+        self._class = hosted_class(cls)
+        self._traits = traits
+        self._facts = facts
+        self._log_dir = log_dir
+        # The plug-in object itself, for pre_spawn_start and for `spawner.authenticator`.
+        self._authenticator = authenticator
+        self._hub = facades.hub_facade(facts)
+        self._settings = facades.user_settings(facts, self._hub, authenticator)
+        self._log = logging.getLogger(f"{cls.__module__}.{cls.__qualname__}")
+        self._table = ProcessTable(facts.hub_id)
+        self.host_bound = issubclass(self._class, MarkedProcess)
+        self.class_path = f"{cls.__module__}.{cls.__qualname__}"
+        self.version = class_version(cls)
+        # Instances under operation in this process, for handlers that plug-ins bring along.
+        self.live: dict[tuple[str, str], Any] = {}
+
+    @property
+    def server_token_scopes(self) -> Any:
+        """As configured: a list, or a callable of the spawner, which only `token_scopes` can evaluate."""
+        value: Any = ()
+        for section in self._class.section_names():  # type: ignore[attr-defined]  # traitlets, from the general to the specific
+            if section in self._traits and "server_token_scopes" in self._traits[section]:
+                value = self._traits[section]["server_token_scopes"]
+        return value
+
+    async def token_scopes(self, spec: ServerSpec) -> Sequence[str]:
+        """Scopes to request for the server's own token; empty: those of the role `server`."""
+        spawner = await self.open(spec)
+        spawner.close()
+        return spawner.server_token_scopes
+
+    async def open(self, spec: ServerSpec) -> HostedSpawner:
+        try:
+            plugin = self._build(spec)
+        except (Exception, SystemExit) as exc:
+            raise SpawnFailed(
+                "The spawner is misconfigured; an admin can see the details.",
+                reason="configuration",
+                details=f"{self.class_path} could not be set up:\n{details_of(exc)}",
+            ) from exc
+        prefix = server_prefix(self._facts.base_url, spec.user.name, spec.name)
+        hosted = HostedSpawner(
+            plugin, spec, authenticator=self._authenticator, new_server=lambda: facades.server_row("", prefix)
+        )
+        await hosted.read_scopes()
+        return hosted
+
+    def _build(self, spec: ServerSpec) -> Any:
+        facts = self._facts
+        user = facades.user_facade(spec.user, self._settings)
+        prefix = server_prefix(facts.base_url, spec.user.name, spec.name)
+        row = facades.spawner_row(spec, user, prefix)
+        plugin: Any = self._class(
+            user=user,
+            orm_spawner=row,
+            hub=self._hub,
+            authenticator=self._authenticator,
+            config=self._traits,
+            log=self._log,
+            proxy_spec=prefix,
+            _deprecated_db_session=user.db,
+            oauth_client_id=spec.oauth_client_id or client_id(spec.user.name, spec.name),
+            cookie_options=dict(facts.cookie_options),
+            cookie_host_prefix_enabled=facts.cookie_host_prefix_enabled,
+            public_url=user.public_url(spec.name),
+            public_hub_url=f"{facts.public_host}{facts.hub_prefix}" if facts.public_host else "",
+            user_options=row.user_options or {},
+        )
+        if isinstance(plugin, MarkedProcess):
+            plugin.hosting = Hosting(self._table, spec.id, spec.generation, ServerLog(self._log_dir, spec.id))
+        plugin.load_state(row.state or {})
+        return plugin
+
+    # -- options, outside of any start
+
+    async def options_form(self, spec: ServerSpec) -> str:
+        spawner = await self.open(spec)
+        try:
+            return str(await call("options_form", spawner.plugin.get_options_form) or "")
+        except (Exception, SystemExit) as exc:
+            raise spawn_failure(exc, doing="making the options form") from exc
+        finally:
+            spawner.close()
+
+    async def options_from_form(self, spec: ServerSpec, form: Mapping[str, list[Any]]) -> dict[str, Any]:
+        return await self._options(spec, "run_options_from_form", form)
+
+    async def options_from_query(self, spec: ServerSpec, query: Mapping[str, list[str]]) -> dict[str, Any]:
+        return await self._options(spec, "options_from_query", query)
+
+    async def _options(self, spec: ServerSpec, method: str, data: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """What the plug-in makes of a form. Its errors are shown above the form, so they become `Invalid`."""
+        spawner = await self.open(spec)
+        try:
+            options = await call(
+                method, getattr(spawner.plugin, method), {key: list(value) for key, value in data.items()}
+            )
+        except (Exception, SystemExit) as exc:
+            log.info("%s refused the options of %s", self.class_path, spec.user.name, exc_info=exc)
+            raise Invalid(_option_error(exc)) from exc
+        finally:
+            spawner.close()
+        if not isinstance(options, Mapping):
+            raise Invalid(
+                f"The spawner made {type(options).__name__} of the options, where a mapping is needed."
+            )
+        return dict(to_json(options))
+
+    # -- the world
+
+    async def find(self) -> Sequence[Found]:
+        if not self.host_bound:
+            return ()
+        found = []
+        for server_id, members in (await self._table.scan()).items():
+            for generation in sorted({member.generation for member in members}):
+                first = processes.roots([member for member in members if member.generation == generation])[0]
+                found.append(
+                    Found(
+                        server_id,
+                        generation,
+                        f"process {first.pid} on {self._facts.host}",
+                        {"pid": first.pid, "perijove_started": first.started},
+                        url=_origin(first.url),
+                    )
+                )
+        return found
+
+    async def destroy(self, found: Found) -> None:
+        await self._table.end(found.server_id, generation=found.generation)
+
+
+def _option_error(exc: BaseException) -> str:
+    message = getattr(exc, "jupyterhub_message", "") or (
+        http_message(exc) if isinstance(exc, HTTPError) else str(exc)
+    )
+    return str(message) or f"The options were refused ({type(exc).__name__})."
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+
+
+def class_version(cls: type) -> str:
+    """Version of the package a plug-in class comes from; "" for one written in the configuration."""
+    package = cls.__module__.partition(".")[0]
+    return str(getattr(sys.modules.get(package), "__version__", ""))
