@@ -1,0 +1,63 @@
+"""Medians of all rounds, as a table for a person and as JSON for the README and for gates."""
+
+import json
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.measures import Row
+
+
+@dataclass(frozen=True)
+class Result:
+    name: str
+    unit: str
+    ours: float
+    peer: float
+    peer_name: str
+    ratio: float
+    target: float
+    met: bool
+
+
+def result(row: Row, ours: list[float], peer: list[float], peer_name: str) -> Result:
+    mine, theirs = statistics.median(ours), statistics.median(peer)
+    ratio = mine / theirs if row.more_is_better else theirs / mine
+    return Result(
+        name=row.name,
+        unit=row.unit,
+        ours=round(mine, 4),
+        peer=round(theirs, 4),
+        peer_name=peer_name,
+        ratio=round(ratio, 2),
+        target=row.target,
+        met=ratio >= row.target,
+    )
+
+
+def write(results: list[Result], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+
+
+def show(results: list[Result]) -> None:
+    table = Table(title="Perijove beside its peer (medians; a ratio above 1 is in our favour)")
+    for column, justify in (("measure", "left"), ("unit", "left"), ("Perijove", "right"), ("peer", "right")):
+        table.add_column(column, justify=justify)
+    for column in ("ratio", "target"):
+        table.add_column(column, justify="right")
+    table.add_column("met")
+    for line in results:
+        table.add_row(
+            line.name,
+            line.unit,
+            f"{line.ours:,.4g}",
+            f"{line.peer:,.4g} ({line.peer_name})",
+            f"{line.ratio:.2f}",
+            f"{line.target:g}",
+            "[green]yes[/]" if line.met else "[red]no[/]",
+        )
+    Console(width=130).print(table)

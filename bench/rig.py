@@ -1,0 +1,192 @@
+"""The two hubs under test, as processes: each on CPU 0, what loads them on CPU 1."""
+
+import http.client
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+HUB_CPU = "0"
+LOAD_CPU = "1"
+START_SECONDS = 60
+POLL_SECONDS = 0.002
+# The address is in the kept database of the peer, so it is the same in every run.
+STUB_PORT = 9797
+COMMON = {"PYTHONPATH": str(HERE.parent), "BENCH_STUB_PORT": str(STUB_PORT)}
+
+
+def cache_dir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    path = Path(base) / "perijove-bench"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@dataclass
+class Hub:
+    """A hub that runs. `base` is its own port: no proxy is between it and the load."""
+
+    name: str
+    command: Callable[["Hub"], list[str]]
+    directory: Path
+    port: int = field(default_factory=free_port)
+    public_port: int = field(default_factory=free_port)
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    # What this hub needs beyond what every hub gets.
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    # Seconds from exec to the first answer.
+    started_after: float = 0.0
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        command = ["taskset", "-c", HUB_CPU, *self.command(self)]
+        log = (self.directory / "log.txt").open("ab")
+        began = time.perf_counter()
+        with log:
+            self.process = subprocess.Popen(
+                command,
+                env={**os.environ, **COMMON, **self.environment},
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._wait_healthy()
+        self.started_after = time.perf_counter() - began
+
+    def _wait_healthy(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                if self.get("/hub/health").status == 200:
+                    return
+            except OSError:
+                pass  # not listening yet
+            if self.process.poll() is not None:
+                tail = (self.directory / "log.txt").read_text(errors="replace")[-3000:]
+                raise SystemExit(f"{self.name} ended during its start:\n{tail}")
+            time.sleep(POLL_SECONDS)
+        raise SystemExit(f"{self.name} did not answer within {START_SECONDS} s")
+
+    def get(self, path: str) -> http.client.HTTPResponse:
+        return self._request("GET", path)[0]
+
+    def call(self, method: str, path: str, body: object = None) -> object:
+        """A REST call with the administrator's token."""
+        response, data = self._request(method, "/hub/api" + path, body)
+        if response.status >= 300:
+            raise SystemExit(f"{self.name}: {method} {path} answered {response.status}: {data[:300]!r}")
+        return json.loads(data) if data else None
+
+    def _request(self, method: str, path: str, body: object = None) -> tuple[http.client.HTTPResponse, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(
+                method,
+                path,
+                body=None if body is None else json.dumps(body),
+                headers={"Authorization": f"token {self.token}", "Content-Type": "application/json"},
+            )
+            response = connection.getresponse()
+            return response, response.read()
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process = None
+
+
+def ours(directory: Path) -> Hub:
+    def command(hub: Hub) -> list[str]:
+        secret = hub.directory / "secret.yaml"
+        secret.write_text(json.dumps({"hub": {"services": {"bench": {"apiToken": hub.token}}}}))
+        return [
+            *(sys.executable, "-P", "-m", "perijove.cli", "hub"),
+            *("-f", str(HERE / "our_config.yaml"), "-f", str(secret)),
+            *("--data-dir", str(hub.directory), "--hub-port", str(hub.port), "--port", str(hub.public_port)),
+        ]
+
+    return Hub("perijove", command, directory)
+
+
+def peer(directory: Path) -> Hub:
+    python = _peer_environment()
+    hub = Hub(
+        "jupyterhub",
+        lambda _: [str(python.parent / "jupyterhub"), "-f", str(HERE / "peer_config.py")],
+        directory,
+    )
+    hub.environment = {
+        "BENCH_PUBLIC_PORT": str(hub.public_port),
+        "BENCH_HUB_PORT": str(hub.port),
+        "BENCH_DATABASE": str(directory / "jupyterhub.sqlite"),
+        "BENCH_TOKEN": hub.token,
+    }
+    return hub
+
+
+@contextmanager
+def stub() -> Iterator[None]:
+    """The one server that every user's server is."""
+    process = subprocess.Popen(
+        ["taskset", "-c", LOAD_CPU, sys.executable, "-m", "bench.stub", str(STUB_PORT)], cwd=HERE.parent
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _peer_environment() -> Path:
+    """A virtual environment with the peer alone, made once for each version of its lock."""
+    lock = HERE.parent / "requirements" / "peer.txt"
+    venv = cache_dir() / "peer"
+    stamp = venv / "lock.txt"
+    python = venv / "bin" / "python"
+    if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
+        print(f"Installing the peer into {venv}", file=sys.stderr)
+        shutil.rmtree(venv, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        pip = [str(python), "-m", "pip", "install", "-qq", "--no-input", "--require-hashes", "--no-deps"]
+        subprocess.run([*pip, "-r", str(lock)], check=True)
+        stamp.write_bytes(lock.read_bytes())
+    return python
+
+
+def peer_version() -> str:
+    code = "import jupyterhub; print(jupyterhub.__version__)"
+    return subprocess.run(
+        [str(_peer_environment()), "-c", code], check=True, capture_output=True, text=True
+    ).stdout.strip()
