@@ -35,8 +35,8 @@ from perijove.services import activity, roles
 from perijove.services.auth_state import Crypt
 from perijove.services.context import HubContext
 from perijove.services.identity_cache import IdentityCache
-from perijove.services.signing import Signer
 from perijove.services.shutdown import stop_all_servers
+from perijove.services.signing import Signer
 from perijove.store.database import Store
 from perijove.store.tail import tail_forever
 from perijove.web.app import build_app
@@ -188,7 +188,7 @@ async def serve_hub(
         stopping = asyncio.create_task(stop.wait())
         try:
             while not server.started and not serving.done():
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.005)  # noqa: ASYNC110 - uvicorn offers a flag, no event
             # What exists now lives as long as the process: the collector need not walk it again, which
             # is what the peer spends its slowest percent of requests on.
             gc.collect()

@@ -88,5 +88,5 @@ class Unavailable(HubError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class LeaseLost(Exception):  # noqa: N818 - a condition of the reconciler, named as such
+class LeaseLost(Exception):
     """Another replica took over this row; drop the result."""

@@ -73,9 +73,7 @@ def clean_display_name(name: str) -> str:
         or not cleaned.isprintable()
         or cleaned != " ".join(cleaned.split(" ")).strip()
     ):
-        raise Invalid(
-            f"A display name has 1 to {MAX_DISPLAY_NAME} printable characters.", field="display_name"
-        )
+        raise Invalid(f"A display name has 1 to {MAX_DISPLAY_NAME} printable characters.", field="display_name")
     if "  " in cleaned:
         raise Invalid("A display name has no double spaces.", field="display_name")
     return cleaned

@@ -151,9 +151,7 @@ class SpawnerHost(Protocol):
 
     async def options_from_form(self, spec: ServerSpec, form: Mapping[str, list[Any]]) -> dict[str, Any]: ...
 
-    async def options_from_query(
-        self, spec: ServerSpec, query: Mapping[str, list[str]]
-    ) -> dict[str, Any]: ...
+    async def options_from_query(self, spec: ServerSpec, query: Mapping[str, list[str]]) -> dict[str, Any]: ...
 
     async def find(self) -> Sequence[Found]:
         """Everything alive that carries this hub's mark, for adoption and for the orphan sweep."""

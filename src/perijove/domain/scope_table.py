@@ -33,9 +33,7 @@ SCOPES: dict[str, Definition] = {
     "read:users:groups": Definition("Read which groups users are in"),
     "read:users:activity": Definition("Read when users were last active"),
     "users:activity": Definition("Report when users were last active", ("read:users:activity",)),
-    "read:roles": Definition(
-        "Read role assignments", ("read:roles:users", "read:roles:services", "read:roles:groups")
-    ),
+    "read:roles": Definition("Read role assignments", ("read:roles:users", "read:roles:services", "read:roles:groups")),
     "read:roles:users": Definition("Read which roles users have"),
     "read:roles:services": Definition("Read which roles services have"),
     "read:roles:groups": Definition("Read which roles groups have"),
@@ -43,17 +41,13 @@ SCOPES: dict[str, Definition] = {
         "Everything with servers, their internal state included", ("admin:server_state", "servers")
     ),
     "admin:server_state": Definition("Read and change the internal state of servers"),
-    "servers": Definition(
-        "Start, stop and read servers", ("read:servers", "start:servers", "delete:servers")
-    ),
+    "servers": Definition("Start, stop and read servers", ("read:servers", "start:servers", "delete:servers")),
     "read:servers": Definition("Read servers", ("read:users:name",)),
     "start:servers": Definition("Start servers"),
     "delete:servers": Definition("Stop and delete servers"),
     "tokens": Definition("Create, read and revoke tokens", ("read:tokens",)),
     "read:tokens": Definition("Read tokens (not their values)"),
-    "admin:groups": Definition(
-        "Create, change and delete groups", ("groups", "read:roles:groups", "delete:groups")
-    ),
+    "admin:groups": Definition("Create, change and delete groups", ("groups", "read:roles:groups", "delete:groups")),
     "groups": Definition("Read groups and change their members", ("read:groups", "list:groups")),
     "list:groups": Definition("List groups", ("read:groups:name",)),
     "read:groups": Definition("Read groups", ("read:groups:name",)),

@@ -147,23 +147,17 @@ class Catalogue:
         if not scope.kind:
             return description
         if scope.value is None:
-            return (
-                f"{description} (own {scope.kind})" if scope.kind != "user" else f"{description} (yourself)"
-            )
+            return f"{description} (own {scope.kind})" if scope.kind != "user" else f"{description} (yourself)"
         return f"{description} ({scope.kind}: {scope.value})"
 
 
 def _custom(name: str, entry: Mapping[str, Any], all_custom: Mapping[str, Any]) -> Definition:
     if not _CUSTOM_NAME.fullmatch(name):
-        raise Invalid(
-            f"Invalid custom scope name '{name}': must match {_CUSTOM_NAME.pattern}", field="custom_scopes"
-        )
+        raise Invalid(f"Invalid custom scope name '{name}': must match {_CUSTOM_NAME.pattern}", field="custom_scopes")
     if not isinstance(entry, Mapping) or not entry.get("description"):
         raise Invalid(f"Custom scope '{name}' needs a description", field="custom_scopes")
     if unknown := set(entry) - {"description", "subscopes"}:
-        raise Invalid(
-            f"Custom scope '{name}' has unknown keys: {', '.join(sorted(unknown))}", field="custom_scopes"
-        )
+        raise Invalid(f"Custom scope '{name}' has unknown keys: {', '.join(sorted(unknown))}", field="custom_scopes")
     children = tuple(entry.get("subscopes") or ())
     for child in children:
         if child not in all_custom:
@@ -179,9 +173,7 @@ class Grant:
 
     __slots__ = ("everything", "group", "server", "service", "user")
 
-    def __init__(
-        self, *, everything: bool = False, filters: Mapping[str, Collection[str]] | None = None
-    ) -> None:
+    def __init__(self, *, everything: bool = False, filters: Mapping[str, Collection[str]] | None = None) -> None:
         filters = filters or {}
         self.everything = everything
         self.user: frozenset[str] = frozenset(filters.get("user", ()))
@@ -262,9 +254,7 @@ class ScopeSet:
     def __contains__(self, scope: str) -> bool:
         return self.covers(scope)
 
-    def intersect(
-        self, other: "ScopeSet", groups_of: Mapping[str, Collection[str]] = NO_GROUPS
-    ) -> "ScopeSet":
+    def intersect(self, other: "ScopeSet", groups_of: Mapping[str, Collection[str]] = NO_GROUPS) -> "ScopeSet":
         """What both hold, filters compared through the hierarchy server < user < group."""
         texts: list[str] = []
         for base, mine in self._grants.items():
@@ -318,9 +308,7 @@ def _both(a: Grant, b: Grant, groups_of: Mapping[str, Collection[str]]) -> Grant
     filters: dict[str, set[str]] = {"group": set(a.group & b.group), "service": set(a.service & b.service)}
     filters["user"] = {u for u in a.user | b.user if all(g.for_user(u, groups_of.get(u, ())) for g in (a, b))}
     filters["server"] = {
-        s
-        for s in a.server | b.server
-        if all(g.for_server(s, groups_of.get(s.partition("/")[0], ())) for g in (a, b))
+        s for s in a.server | b.server if all(g.for_server(s, groups_of.get(s.partition("/")[0], ())) for g in (a, b))
     }
     return Grant(filters=filters) if any(filters.values()) else None
 

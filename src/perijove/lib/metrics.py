@@ -18,13 +18,17 @@ spawn_duration = Histogram(
     buckets=SPAWN_BUCKETS,
 )
 stop_seconds = Histogram("jupyterhub_server_stop_seconds", "Time taken for server stopping operation", ["status"])
-poll_duration = Histogram("jupyterhub_server_poll_duration_seconds", "Time taken to poll if server is running", ["status"])
+poll_duration = Histogram(
+    "jupyterhub_server_poll_duration_seconds", "Time taken to poll if server is running", ["status"]
+)
 login_duration = Histogram("jupyterhub_login_duration_seconds", "Login request duration", ["status"])
 running_servers = Gauge("jupyterhub_running_servers", "The number of user servers currently running")
 total_users = Gauge("jupyterhub_total_users", "Total number of users")
 active_users = Gauge("jupyterhub_active_users", "Number of users who were active in the given time period", ["period"])
 hub_startup_duration = Histogram("jupyterhub_hub_startup_duration_seconds", "Time taken for Hub to start")
-proxy_add_duration = Histogram("jupyterhub_proxy_add_duration_seconds", "Duration for adding user routes to proxy", ["status"])
+proxy_add_duration = Histogram(
+    "jupyterhub_proxy_add_duration_seconds", "Duration for adding user routes to proxy", ["status"]
+)
 spawn_failures = Counter("perijove_spawn_failures", "Failed server starts by reason", ["reason"])
 
 

@@ -38,9 +38,7 @@ async def _cull_servers(hub: HubContext) -> int:
     while True:
         async with hub.store.transaction() as tx:
             condition = _idle(tx.now, policy.timeout_seconds, policy.max_age_seconds)
-            running = and_(
-                servers.c.observed == Observed.RUNNING, servers.c.desired == Desired.RUNNING, condition
-            )
+            running = and_(servers.c.observed == Observed.RUNNING, servers.c.desired == Desired.RUNNING, condition)
             if not policy.admin_users:
                 running = and_(running, users.c.admin.is_(False))
             rows = [from_row(row) for row in await tx.execute(query(running).limit(policy.concurrency))]

@@ -84,9 +84,7 @@ class Reconciler:
             return
         operation = Operation(self.hub, lease)
         starting = is_start(row)
-        task = asyncio.create_task(
-            self._operate(operation, row, starting=starting), name=f"server {row.full_name}"
-        )
+        task = asyncio.create_task(self._operate(operation, row, starting=starting), name=f"server {row.full_name}")
         self._running[lease.server_id] = Running(operation, row.generation, starting, task)
 
     async def _operate(self, operation: Operation, row: ServerRow, *, starting: bool) -> None:
@@ -151,11 +149,7 @@ class Reconciler:
                 async with self.hub.store.read() as connection:
                     for running in starts:
                         row = await by_id(connection, running.operation.lease.server_id)
-                        if (
-                            row is None
-                            or row.desired is not Desired.RUNNING
-                            or row.generation != running.generation
-                        ):
+                        if row is None or row.desired is not Desired.RUNNING or row.generation != running.generation:
                             running.operation.unwanted.set()
 
     async def _give_back(self) -> None:

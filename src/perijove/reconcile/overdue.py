@@ -36,16 +36,14 @@ async def end_overdue(hub: HubContext) -> int:
             servers.c.observed.in_([Observed.STOPPED, Observed.STARTING]),
         )
         # The machine of a host-bound server is gone for good: nobody can stop it, and nothing of it runs.
-        lost = and_(
-            servers.c.observed != Observed.STOPPED, servers.c.host.is_not(None), servers.c.host.not_in(living)
-        )
+        lost = and_(servers.c.observed != Observed.STOPPED, servers.c.host.is_not(None), servers.c.host.not_in(living))
         due = and_(servers.c.deadline < tx.now - GRACE, unheld, or_(starting, lost))
         rows = [from_row(row) for row in await tx.execute(query(due).limit(LIMIT))]
         for row in rows:
             error = SpawnFailed(
                 "The server did not start in time, and no hub was there to say why.",
                 reason="deadline",
-                details=f"desired={row.desired}, observed={row.observed}, phase={row.phase or '-'}, host={row.host or '-'}",
+                details=f"{row.desired=!s} {row.observed=!s} {row.phase=!s} {row.host=!s}",
             )
             wanted = Desired.STOPPED if row.desired is Desired.RUNNING else row.desired
             await tx.execute(
@@ -64,9 +62,7 @@ async def end_overdue(hub: HubContext) -> int:
                 )
             )
             await forget_credentials(tx, row)
-            await append_event(
-                tx, row, {"progress": 100, "failed": True, "message": f"Spawn failed: {error.message}"}
-            )
+            await append_event(tx, row, {"progress": 100, "failed": True, "message": f"Spawn failed: {error.message}"})
             tx.emit(Event(Kind.SERVER, str(row.id), {"user": row.user_name, "name": row.name}))
     for row in rows:
         log.warning("server ended at its deadline", user=row.user_name, server=row.name, was=row.observed)

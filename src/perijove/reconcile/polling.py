@@ -39,9 +39,7 @@ async def poll_batch(hub: HubContext, leases: list[Lease]) -> None:
         async with gate:
             return await _poll(hub, lease)
 
-    polled = [
-        result for result in await asyncio.gather(*(one(lease) for lease in leases)) if result is not None
-    ]
+    polled = [result for result in await asyncio.gather(*(one(lease) for lease in leases)) if result is not None]
     alive = [result for result in polled if result.exited is None]
     if alive:
         interval = min(result.interval_seconds for result in alive)

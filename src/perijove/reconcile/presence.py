@@ -38,9 +38,7 @@ async def arrive(hub: HubContext) -> None:
         }
         await tx.execute(insert(replicas), row)
         known = (
-            await tx.execute(
-                select(replicas).where(replicas.c.host == hub.host, replicas.c.id != hub.replica_id)
-            )
+            await tx.execute(select(replicas).where(replicas.c.host == hub.host, replicas.c.id != hub.replica_id))
         ).all()
         if hub.spawners.host_bound:
             # What died while no hub looked is found by the next poll, not at the end of an interval.
@@ -67,9 +65,7 @@ async def beat_forever(hub: HubContext) -> None:
         await hub.clock.sleep(BEAT_SECONDS)
         try:
             async with hub.store.transaction() as tx:
-                await tx.execute(
-                    update(replicas).where(replicas.c.id == hub.replica_id).values(heartbeat=tx.now)
-                )
+                await tx.execute(update(replicas).where(replicas.c.id == hub.replica_id).values(heartbeat=tx.now))
                 await tx.execute(delete(replicas).where(replicas.c.heartbeat < tx.now - 10 * DEAD_AFTER))
         except HubError as error:
             log.warning("heartbeat failed", error=str(error))

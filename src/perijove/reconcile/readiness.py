@@ -65,9 +65,7 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> None:
     wait = FIRST_WAIT_SECONDS
     while True:
         try:
-            async with session.get(
-                url, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=5)
-            ) as response:
+            async with session.get(url, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=5)) as response:
                 if response.status < 500:  # noqa: PLR2004 - the contract: any status below 500 counts as up
                     return
         except (aiohttp.ClientError, TimeoutError, OSError):

@@ -135,9 +135,7 @@ class Start:
         async with hub.store.transaction() as tx:
             if recovered := spawner.recovered_token():
                 await self._use_token(tx, row, spawner, recovered)
-            await self.operation.write(
-                tx, row, {"phase": Phase.SPAWNED, "url": url, "state": spawner.state()}
-            )
+            await self.operation.write(tx, row, {"phase": Phase.SPAWNED, "url": url, "state": spawner.state()})
         faults.hit("start.recorded")
         await self._wait(row, spawner, url)
 
@@ -262,6 +260,4 @@ async def stop_quietly(spawner: Spawner, row: ServerRow) -> None:
         async with asyncio.timeout(STOP_SECONDS):
             await spawner.stop(now=True)
     except (SpawnFailed, TimeoutError) as error:
-        log.warning(
-            "half-started server could not be stopped", user=row.user_name, server=row.name, error=str(error)
-        )
+        log.warning("half-started server could not be stopped", user=row.user_name, server=row.name, error=str(error))

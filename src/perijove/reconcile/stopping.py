@@ -66,9 +66,7 @@ class Stop:
         faults.hit("stop.stopped")
         return await self._settle(row, spawner)
 
-    async def _settle(
-        self, row: ServerRow, spawner: Spawner | None, error: SpawnFailed | None = None
-    ) -> ServerRow:
+    async def _settle(self, row: ServerRow, spawner: Spawner | None, error: SpawnFailed | None = None) -> ServerRow:
         hub = self.operation.hub
         current = await self.operation.read()
         async with hub.store.transaction() as tx:
@@ -117,7 +115,7 @@ class Stop:
         return await self._settle(row, None, failure)
 
     async def _delete(self, row: ServerRow) -> None:
-        """Run the plug-in's `delete_forever`, then remove the row. Fails closed: an error keeps the row, for another try."""
+        """Run the plug-in's `delete_forever`, then remove the row. An error keeps the row, for another try."""
         hub = self.operation.hub
         try:
             spawner = await hub.spawners.open(await self.operation.spec(row))
@@ -133,11 +131,7 @@ class Stop:
             await forget_credentials(tx, row)
             result = await tx.execute(delete(servers).where(held(self.operation.lease)))
             if result.rowcount:
-                tx.emit(
-                    Event(
-                        Kind.SERVER, str(row.id), {"user": row.user_name, "name": row.name, "deleted": True}
-                    )
-                )
+                tx.emit(Event(Kind.SERVER, str(row.id), {"user": row.user_name, "name": row.name, "deleted": True}))
         log.info("server deleted", user=row.user_name, server=row.name)
 
     async def _retry_delete(self, row: ServerRow, error: Exception) -> None:

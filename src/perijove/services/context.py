@@ -10,6 +10,7 @@ from perijove.services.activity import ActivityBuffer
 from perijove.services.auth_state import Crypt
 from perijove.services.identity_cache import IdentityCache
 from perijove.services.signing import Signer
+from perijove.services.throttle import LoginThrottle
 from perijove.store.database import Store
 
 
@@ -25,6 +26,7 @@ class HubContext:
     signer: Signer
     identities: IdentityCache
     activity: ActivityBuffer
+    throttle: LoginThrottle = field(default_factory=LoginThrottle)
     # Random, one per process: the owner of its leases.
     replica_id: str
     # Name of this machine, for host-bound spawners.

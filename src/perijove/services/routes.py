@@ -52,8 +52,8 @@ async def all_routes(hub: HubContext) -> tuple[int, list[Route]]:
     async with hub.store.read() as connection:
         number = (await connection.execute(select(revision.c.value))).scalar_one()
         found = [_of_server(hub, *row) for row in await connection.execute(_server_routes())]
-        for row in await connection.execute(select(services.c.name, services.c.url).where(services.c.url.is_not(None))):
-            found.append(_of_service(hub, row.name, row.url))
+        there = await connection.execute(select(services.c.name, services.c.url).where(services.c.url.is_not(None)))
+        found.extend(_of_service(hub, row.name, row.url) for row in there)
     return int(number), [*fixed_routes(hub), *found]
 
 
@@ -70,7 +70,9 @@ async def changes(hub: HubContext, events: Iterable[Event]) -> tuple[list[Route]
         if names:
             put += await _service_routes(hub, connection, names)
     there = {route["prefix"] for route in put}
-    named = {server_prefix(hub.options.base_url, user, name) for user, name in wanted} | {service_prefix(hub, n) for n in names}
+    named = {server_prefix(hub.options.base_url, user, name) for user, name in wanted} | {
+        service_prefix(hub, n) for n in names
+    }
     return put, sorted(named - there)
 
 
@@ -82,7 +84,9 @@ async def _service_routes(hub: HubContext, connection: AsyncConnection, names: s
 async def events_since(hub: HubContext, since: int) -> list[Event] | None:
     """Outbox rows after `since`, oldest first; None when some of them are gone already."""
     async with hub.store.read() as connection:
-        rows = (await connection.execute(select(outbox).where(outbox.c.revision > since).order_by(outbox.c.revision))).all()
+        rows = (
+            await connection.execute(select(outbox).where(outbox.c.revision > since).order_by(outbox.c.revision))
+        ).all()
         newest = (await connection.execute(select(revision.c.value))).scalar_one()
     if since > newest:
         return None

@@ -1,7 +1,7 @@
 """Reading servers: the row joined with its owner's name, as requests, pages and the reconciler see it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -63,11 +63,9 @@ class ServerRow:
         return names.server_prefix(base_url, self.user_name, self.name)
 
 
+# Everything of the row that a snapshot shows: not the lease's owner and times, which are the claims' own.
 COLUMNS = (
-    *(
-        servers.c[name]
-        for name in ["id", "user_id", "name", "display_name", "desired", "observed", "phase", "generation", "observed_generation", "user_options", "state", "url", "created", "started", "last_activity", "deadline", "failure", "oauth_client_id", "host", "lease_epoch", "attempts"]
-    ),
+    *(servers.c[field.name] for field in fields(ServerRow) if field.name != "user_name"),
     users.c.name.label("user_name"),
 )
 
@@ -120,8 +118,6 @@ async def list_servers(hub: HubContext, user: str, *, stopped: bool = True) -> l
     async with hub.store.read() as connection:
         conditions: list[ColumnElement[bool]] = [users.c.name == user]
         if not stopped:
-            conditions.append(
-                (servers.c.observed != Observed.STOPPED) | (servers.c.desired == Desired.RUNNING)
-            )
+            conditions.append((servers.c.observed != Observed.STOPPED) | (servers.c.desired == Desired.RUNNING))
         result = await connection.execute(query(*conditions).order_by(servers.c.name))
         return [from_row(row) for row in result]

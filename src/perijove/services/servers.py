@@ -173,9 +173,7 @@ async def create_server(
         await spawn_limits.check_name(hub, tx, user_name=user, user_id=user_id, name=name)
         server_id = await _create(tx, user_id, name, display_name)
         if options:
-            await tx.execute(
-                update(servers).where(servers.c.id == server_id).values(user_options=dict(options))
-            )
+            await tx.execute(update(servers).where(servers.c.id == server_id).values(user_options=dict(options)))
         row = await by_id(tx.connection, server_id)
         assert row is not None
         await record(tx, "server.create", actor=actor, subject=row.full_name)

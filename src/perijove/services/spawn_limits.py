@@ -24,9 +24,7 @@ FAILURE_PAUSE = timedelta(seconds=60)
 _FAILURES = "consecutive_failures"
 
 
-async def check(
-    hub: HubContext, tx: Transaction, *, user_name: str, user_id: int, name: str, exists: bool
-) -> None:
+async def check(hub: HubContext, tx: Transaction, *, user_name: str, user_id: int, name: str, exists: bool) -> None:
     """Raises `Invalid` or `LimitReached` when the start must not be."""
     if name and not exists:
         await check_name(hub, tx, user_name=user_name, user_id=user_id, name=name)
@@ -98,7 +96,8 @@ async def _check_failures(tx: Transaction, limit: int) -> None:
         left = record["at"] + FAILURE_PAUSE.total_seconds() - tx.now.timestamp()
         if left > 0:
             raise LimitReached(
-                f"The last {record['count']} server starts failed, so starts pause for a moment. Tell your administrator if this goes on.",
+                f"The last {record['count']} server starts failed, so starts pause for a moment. "
+                "Tell your administrator if this goes on.",
                 retry_after_seconds=int(left) + 1,
             )
 

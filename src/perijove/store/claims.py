@@ -56,12 +56,7 @@ def _claimable(now: datetime, host: str | None) -> ColumnElement[bool]:
 async def claim_work(store: Store, *, owner: str, host: str | None, limit: int) -> list[Lease]:
     """Take servers whose intent differs from what is observed. `host`: also those bound to this machine."""
     async with store.transaction() as tx:
-        todo = or_(
-            *(
-                and_(servers.c.desired == desired, servers.c.observed == observed)
-                for desired, observed in WORK
-            )
-        )
+        todo = or_(*(and_(servers.c.desired == desired, servers.c.observed == observed) for desired, observed in WORK))
         due = or_(servers.c.next_attempt.is_(None), servers.c.next_attempt <= tx.now)
         return await _claim(tx, and_(todo, due, _claimable(tx.now, host)), owner=owner, limit=limit)
 
@@ -79,13 +74,7 @@ async def claim_polls(store: Store, *, owner: str, host: str | None, limit: int)
 
 async def _claim(tx: Transaction, condition: ColumnElement[bool], *, owner: str, limit: int) -> list[Lease]:
     # The subquery is evaluated under the write lock of SQLite; other databases need SKIP LOCKED here.
-    chosen = (
-        select(servers.c.id)
-        .where(condition)
-        .order_by(servers.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
+    chosen = select(servers.c.id).where(condition).order_by(servers.c.id).limit(limit).with_for_update(skip_locked=True)
     rows = await tx.execute(
         update(servers)
         .where(servers.c.id.in_(chosen))
@@ -99,12 +88,7 @@ async def has_work(store: Store, *, host: str | None) -> bool:
     """A read that spares idle hubs the write lock."""
     now = store.now()
     async with store.read() as connection:
-        todo = or_(
-            *(
-                and_(servers.c.desired == desired, servers.c.observed == observed)
-                for desired, observed in WORK
-            )
-        )
+        todo = or_(*(and_(servers.c.desired == desired, servers.c.observed == observed) for desired, observed in WORK))
         due = or_(servers.c.next_attempt.is_(None), servers.c.next_attempt <= now)
         return (
             await connection.execute(select(servers.c.id).where(todo, due, _claimable(now, host)).limit(1))
@@ -167,9 +151,7 @@ async def release_of(store: Store, owners: Sequence[str]) -> int:
         return 0
     async with store.transaction() as tx:
         result = await tx.execute(
-            update(servers)
-            .where(servers.c.lease_owner.in_(owners))
-            .values(lease_owner=None, lease_expires=None)
+            update(servers).where(servers.c.lease_owner.in_(owners)).values(lease_owner=None, lease_expires=None)
         )
         await tx.execute(replicas.delete().where(replicas.c.id.in_(owners)))
         return result.rowcount

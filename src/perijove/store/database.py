@@ -233,9 +233,7 @@ class Store:
                 async with self.transaction() as tx:
                     if not (await tx.execute(select(schema.revision.c.id))).first():
                         await tx.execute(insert(schema.revision), {"id": 1, "value": 0})
-                    await tx.execute(
-                        insert(schema.meta), [{"key": k, "value": v} for k, v in missing.items()]
-                    )
+                    await tx.execute(insert(schema.meta), [{"key": k, "value": v} for k, v in missing.items()])
                 known |= missing
             except Conflict:  # another replica was first: its values are the database's
                 await self._name_yourself()

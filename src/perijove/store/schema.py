@@ -49,14 +49,14 @@ class UTCDateTime(TypeDecorator[datetime]):
     impl = DateTime
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the signature is SQLAlchemy's
         if value is None:
             return None
         if value.tzinfo is None:
             raise ValueError(f"naive datetime {value!r}: say which zone")
         return value.astimezone(UTC).replace(tzinfo=None)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the signature is SQLAlchemy's
         return None if value is None else value.replace(tzinfo=UTC)
 
 
@@ -71,9 +71,7 @@ def _ref(name: str, target: str, *, nullable: bool = False, index: bool = False)
 # One row each of: "epoch" (random, made with the database: tells proxies that revisions of another
 # database mean nothing), "cookie_secret" (hex; only when none is configured), "hub_id" (random,
 # marks what this hub starts), "proxy_token".
-meta = Table(
-    "meta", metadata, Column("key", String(64), primary_key=True), Column("value", Text, nullable=False)
-)
+meta = Table("meta", metadata, Column("key", String(64), primary_key=True), Column("value", Text, nullable=False))
 
 # The single counter row, id 1. Updated last in every transaction that emits events, so that
 # revisions become visible in the order of commits.

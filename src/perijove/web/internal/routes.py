@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from perijove.domain.errors import Forbidden, Invalid
 from perijove.domain.events import Event, Kind, Lagged
-from perijove.services import activity, routes as table
+from perijove.services import activity
+from perijove.services import routes as table
 from perijove.services.context import HubContext
 
 # Well under the five seconds after which a proxy takes silence for a dead hub.
@@ -33,7 +34,7 @@ class Routes:
         if scheme.lower() not in {"token", "bearer"} or not hmac.compare_digest(given, self.token.encode()):
             raise Forbidden("Only a proxy with this hub's token may ask.")
 
-    async def list(self, request: Request) -> Response:
+    async def list_all(self, request: Request) -> Response:
         self.authenticate(request)
         revision, found = await table.all_routes(self.hub)
         return JSONResponse({"epoch": self.hub.store.epoch, "revision": revision, "routes": found})
@@ -99,7 +100,7 @@ def routes(hub: HubContext) -> list[Route]:
     """Relative to `<base_url>hub`."""
     handlers = Routes(hub)
     return [
-        Route("/internal/routes", handlers.list, methods=["GET"]),
+        Route("/internal/routes", handlers.list_all, methods=["GET"]),
         Route("/internal/routes/watch", handlers.watch, methods=["GET"]),
         Route("/internal/activity", handlers.activity, methods=["POST"]),
     ]

@@ -12,9 +12,7 @@ down_revision = None
 def upgrade() -> None:
     op.create_table(
         "audit",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("at", schema.UTCDateTime(), nullable=False),
         sa.Column("action", sa.String(length=64), nullable=False),
         sa.Column("actor", sa.String(length=255), nullable=False),
@@ -28,9 +26,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_audit_subject"), "audit", ["subject"], unique=False)
     op.create_table(
         "groups",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("properties", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_groups")),
@@ -86,9 +82,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "roles",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("scopes", sa.JSON(), nullable=False),
@@ -98,9 +92,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "services",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("admin", sa.Boolean(), nullable=False),
         sa.Column("url", sa.Text(), nullable=True),
@@ -114,9 +106,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "users",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("admin", sa.Boolean(), nullable=False),
         sa.Column("created", schema.UTCDateTime(), nullable=False),
@@ -135,20 +125,14 @@ def upgrade() -> None:
         sa.Column("group_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("role_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("managed_by_auth", sa.Boolean(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["group_id"], ["groups.id"], name=op.f("fk_group_roles_group_id"), ondelete="CASCADE"
-        ),
-        sa.ForeignKeyConstraint(
-            ["role_id"], ["roles.id"], name=op.f("fk_group_roles_role_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name=op.f("fk_group_roles_group_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["role_id"], ["roles.id"], name=op.f("fk_group_roles_role_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("group_id", "role_id", name=op.f("pk_group_roles")),
     )
     op.create_index(op.f("ix_group_roles_role_id"), "group_roles", ["role_id"], unique=False)
     op.create_table(
         "servers",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("display_name", sa.String(length=255), nullable=False),
@@ -175,26 +159,20 @@ def upgrade() -> None:
         sa.Column("lease_expires", schema.UTCDateTime(), nullable=True),
         sa.Column("next_attempt", schema.UTCDateTime(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_servers_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_servers_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_servers")),
         sa.UniqueConstraint("user_id", "name", name=op.f("uq_servers_user_id_name")),
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_servers_desired_observed"), "servers", ["desired", "observed"], unique=False)
     op.create_index(op.f("ix_servers_next_poll"), "servers", ["next_poll"], unique=False)
-    op.create_index(
-        op.f("ix_servers_observed_last_activity"), "servers", ["observed", "last_activity"], unique=False
-    )
+    op.create_index(op.f("ix_servers_observed_last_activity"), "servers", ["observed", "last_activity"], unique=False)
     op.create_table(
         "service_roles",
         sa.Column("service_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("role_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("managed_by_auth", sa.Boolean(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["role_id"], ["roles.id"], name=op.f("fk_service_roles_role_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["role_id"], ["roles.id"], name=op.f("fk_service_roles_role_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(
             ["service_id"], ["services.id"], name=op.f("fk_service_roles_service_id"), ondelete="CASCADE"
         ),
@@ -203,9 +181,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_service_roles_role_id"), "service_roles", ["role_id"], unique=False)
     op.create_table(
         "sessions",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("hashed", sa.String(length=64), nullable=False),
         sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("browser_session", sa.String(length=64), nullable=False),
@@ -214,9 +190,7 @@ def upgrade() -> None:
         sa.Column("expires_at", schema.UTCDateTime(), nullable=False),
         sa.Column("user_agent", sa.String(length=255), nullable=False),
         sa.Column("address", sa.String(length=64), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_sessions_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_sessions_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
         sa.UniqueConstraint("hashed", name=op.f("uq_sessions_hashed")),
     )
@@ -227,12 +201,8 @@ def upgrade() -> None:
         "user_groups",
         sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("group_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["group_id"], ["groups.id"], name=op.f("fk_user_groups_group_id"), ondelete="CASCADE"
-        ),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_user_groups_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name=op.f("fk_user_groups_group_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_user_groups_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("user_id", "group_id", name=op.f("pk_user_groups")),
     )
     op.create_index(op.f("ix_user_groups_group_id"), "user_groups", ["group_id"], unique=False)
@@ -241,12 +211,8 @@ def upgrade() -> None:
         sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("role_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("managed_by_auth", sa.Boolean(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["role_id"], ["roles.id"], name=op.f("fk_user_roles_role_id"), ondelete="CASCADE"
-        ),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_user_roles_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["role_id"], ["roles.id"], name=op.f("fk_user_roles_role_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_user_roles_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("user_id", "role_id", name=op.f("pk_user_roles")),
     )
     op.create_index(op.f("ix_user_roles_role_id"), "user_roles", ["role_id"], unique=False)
@@ -271,9 +237,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_oauth_clients_service_id"), "oauth_clients", ["service_id"], unique=False)
     op.create_table(
         "server_events",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("server_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("at", schema.UTCDateTime(), nullable=False),
@@ -291,9 +255,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "share_codes",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("hashed", sa.String(length=64), nullable=False),
         sa.Column("server_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("scopes", sa.JSON(), nullable=False),
@@ -311,23 +273,15 @@ def upgrade() -> None:
     op.create_index(op.f("ix_share_codes_server_id"), "share_codes", ["server_id"], unique=False)
     op.create_table(
         "shares",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("server_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("group_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("scopes", sa.JSON(), nullable=False),
         sa.Column("created", schema.UTCDateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["group_id"], ["groups.id"], name=op.f("fk_shares_group_id"), ondelete="CASCADE"
-        ),
-        sa.ForeignKeyConstraint(
-            ["server_id"], ["servers.id"], name=op.f("fk_shares_server_id"), ondelete="CASCADE"
-        ),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_shares_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name=op.f("fk_shares_group_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["server_id"], ["servers.id"], name=op.f("fk_shares_server_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_shares_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shares")),
         sa.UniqueConstraint("server_id", "group_id", name=op.f("uq_shares_server_id_group_id")),
         sa.UniqueConstraint("server_id", "user_id", name=op.f("uq_shares_server_id_user_id")),
@@ -349,9 +303,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["client_id"], ["oauth_clients.id"], name=op.f("fk_oauth_codes_client_id"), ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_oauth_codes_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_oauth_codes_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("hashed", name=op.f("pk_oauth_codes")),
     )
     op.create_index(op.f("ix_oauth_codes_client_id"), "oauth_codes", ["client_id"], unique=False)
@@ -359,9 +311,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_oauth_codes_user_id"), "oauth_codes", ["user_id"], unique=False)
     op.create_table(
         "tokens",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("hashed", sa.String(length=255), nullable=False),
         sa.Column("prefix", sa.String(length=8), nullable=False),
         sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
@@ -378,15 +328,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["client_id"], ["oauth_clients.id"], name=op.f("fk_tokens_client_id"), ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(
-            ["server_id"], ["servers.id"], name=op.f("fk_tokens_server_id"), ondelete="CASCADE"
-        ),
-        sa.ForeignKeyConstraint(
-            ["service_id"], ["services.id"], name=op.f("fk_tokens_service_id"), ondelete="CASCADE"
-        ),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_tokens_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["server_id"], ["servers.id"], name=op.f("fk_tokens_server_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["service_id"], ["services.id"], name=op.f("fk_tokens_service_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_tokens_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
         sa.UniqueConstraint("hashed", name=op.f("uq_tokens_hashed")),
     )
