@@ -187,8 +187,8 @@ async def serve_hub(
         serving = asyncio.create_task(server.serve(sockets=[sock]), name="uvicorn")
         stopping = asyncio.create_task(stop.wait())
         try:
-            while not server.started and not serving.done():
-                await asyncio.sleep(0.005)  # noqa: ASYNC110 - uvicorn offers a flag, no event
+            while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn offers a flag, no event
+                await asyncio.sleep(0.005)
             # What exists now lives as long as the process: the collector need not walk it again, which
             # is what the peer spends its slowest percent of requests on.
             gc.collect()
