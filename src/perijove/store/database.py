@@ -12,14 +12,14 @@ transactions but never the database.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import event, insert, select, text, update
-from sqlalchemy.engine import CursorResult, make_url
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.engine import URL, CursorResult, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -30,10 +30,9 @@ from perijove.bus.memory import Bus
 from perijove.domain.errors import Conflict, Unavailable
 from perijove.domain.events import Event
 from perijove.lib.clock import Clock, SystemClock
-from perijove.store import migrate, schema
+from perijove.store import migrate, schema, sqlite
 
 READERS = 4
-BUSY_TIMEOUT_SECONDS = 15
 
 
 @contextmanager
@@ -245,44 +244,25 @@ class Store:
 _BEGIN, _COMMIT, _ROLLBACK = text("BEGIN IMMEDIATE"), text("COMMIT"), text("ROLLBACK")
 
 
-def _engine(url: Any, *, pool_size: int, writer: bool) -> AsyncEngine:
+def _engine(url: URL, *, pool_size: int, writer: bool) -> AsyncEngine:
+    lite = url.get_backend_name() == "sqlite"
     options: dict[str, Any] = {}
-    if url.get_backend_name() == "sqlite":
-        # Transactions are ours to begin: the driver's own begin would be a deferred one, which fails
-        # with SQLITE_BUSY at its first write instead of waiting.
-        options |= {
-            "connect_args": {"isolation_level": None, "timeout": BUSY_TIMEOUT_SECONDS},
-            "pool_reset_on_return": None,
-        }
-        options["isolation_level"] = "AUTOCOMMIT"
-    elif not writer:
-        options["isolation_level"] = "AUTOCOMMIT"
-    engine = create_async_engine(
+    if lite:
+        path = url.database or ":memory:"
+        options = {"async_creator": lambda: sqlite.connect(path), "pool_reset_on_return": None}
+    if lite or not writer:
+        # Each SELECT for itself; a write transaction on SQLite begins by an own statement.
+        options |= {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+    return create_async_engine(
         url,
         poolclass=AsyncAdaptedQueuePool,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=BUSY_TIMEOUT_SECONDS,
+        pool_timeout=sqlite.BUSY_TIMEOUT_SECONDS,
         json_serializer=_dump_json,
         json_deserializer=_load_json,
         **options,
     )
-    if url.get_backend_name() == "sqlite":
-        event.listen(engine.sync_engine, "connect", _sqlite_pragmas)
-    return engine
-
-
-def _sqlite_pragmas(connection: Any, _: Mapping[str, Any]) -> None:
-    cursor = connection.cursor()
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=NORMAL",
-        "foreign_keys=ON",
-        "temp_store=MEMORY",
-        "mmap_size=268435456",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 def _dump_json(value: Any) -> str:
