@@ -61,6 +61,17 @@ async def progress(hub: HubContext, user: str, name: str) -> AsyncIterator[dict[
     return _follow(hub, row.id)
 
 
+async def events_so_far(hub: HubContext, row: ServerRow) -> list[dict[str, Any]]:
+    """What the current start has told until now, for pages that work without a stream."""
+    statement = (
+        select(server_events.c.event)
+        .where(server_events.c.server_id == row.id, server_events.c.generation == row.generation)
+        .order_by(server_events.c.id)
+    )
+    async with hub.store.read() as connection:
+        return list((await connection.execute(statement)).scalars())
+
+
 async def _once(event: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
     yield event
 

@@ -37,7 +37,9 @@ class Assets:
         """`prefix`: URL of the directory, with a slash at its end."""
         self._prefix = prefix
         self._files = {
-            path.relative_to(STATIC_DIR).as_posix(): _load(path) for path in sorted(STATIC_DIR.rglob("*")) if path.is_file()
+            path.relative_to(STATIC_DIR).as_posix(): _load(path)
+            for path in sorted(STATIC_DIR.rglob("*"))
+            if path.is_file()
         }
         self._urls = {name: f"{prefix}{name}?v={asset.digest[:16]}" for name, asset in self._files.items()}
         self._logo = _load(Path(logo_file)) if logo_file else self._files["logo.svg"]

@@ -22,7 +22,15 @@ TEMPLATES_DIR = Path(__file__).parent.parent / "templates"
 class Templates:
     """The jinja environment and what every template sees."""
 
-    def __init__(self, options: HubOptions, assets: Assets, *, now: Callable[[], datetime], version: str = "") -> None:
+    def __init__(
+        self,
+        options: HubOptions,
+        assets: Assets,
+        *,
+        now: Callable[[], datetime],
+        logout_url: str = "",
+        version: str = "",
+    ) -> None:
         """`template_vars` of the operator become globals, over ours."""
         self.environment = Environment(
             loader=_loader(options.template_paths),
@@ -38,7 +46,7 @@ class Templates:
             "prefix": options.base_url,
             "static_url": assets.url,
             "login_url": f"{hub_prefix}login",
-            "logout_url": f"{hub_prefix}logout",
+            "logout_url": logout_url or f"{hub_prefix}logout",
             "version": version,
             "services": (),
             "parsed_scopes": frozenset[str](),

@@ -1,0 +1,84 @@
+"""Logging in and out: `/hub/login`, `/hub/logout`."""
+
+from http import HTTPStatus
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from perijove.services.server_rows import list_servers
+from perijove.services.servers import request_stop
+from perijove.web import cookies
+from perijove.web.login import LoginRefused, log_out, submit
+from perijove.web.pages.view import Pages
+
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+async def show(pages: Pages, request: Request) -> Response:
+    identity = await pages.visitor(request)
+    if identity is not None and identity.session_id is not None:
+        return pages.redirect(pages.next(request, default=pages.prefix))
+    if pages.hub.authenticator.auto_login:
+        return pages.redirect(_authenticator_url(pages, request))
+    return await _form(pages, request)
+
+
+async def send(pages: Pages, request: Request) -> Response:
+    outcome = await submit(pages.hub, request)
+    if isinstance(outcome, Response):
+        return outcome
+    return await _form(pages, request, outcome)
+
+
+async def _form(pages: Pages, request: Request, refused: LoginRefused | None = None) -> Response:
+    authenticator = pages.hub.authenticator
+    custom = authenticator.custom_html
+    headers = {}
+    if refused is not None and refused.retry_after_seconds is not None:
+        headers["Retry-After"] = str(refused.retry_after_seconds)
+    return await pages.render(
+        request,
+        "login.html",
+        status=refused.status if refused else HTTPStatus.OK,
+        headers=headers,
+        foreign=[custom],
+        here="login",
+        next=quote(request.query_params.get("next", ""), safe="/"),
+        username=refused.username if refused else "",
+        login_error=refused.message if refused else "",
+        nobody_allowed=getattr(authenticator, "nobody_allowed", False),
+        login_service=authenticator.login_service,
+        authenticator_login_url=_authenticator_url(pages, request),
+        authenticator=authenticator,
+        custom_html=custom,
+        request_otp=authenticator.request_otp,
+        otp_prompt=authenticator.otp_prompt,
+        insecure=request.url.scheme == "http" and request.url.hostname not in _LOCAL,
+    )
+
+
+def _authenticator_url(pages: Pages, request: Request) -> str:
+    """Where the form or the button leads; the query goes along, `next` in it is validated when it is used."""
+    url = pages.hub.authenticator.login_url(pages.prefix)
+    query = request.url.query
+    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
+
+
+async def leave(pages: Pages, request: Request) -> Response:
+    """GET, as single-user servers link to it. Ending one's own session is all that a forged link can do."""
+    identity = await pages.visitor(request)
+    hub = pages.hub
+    if identity is not None and identity.kind == "user":
+        await log_out(hub, request)
+        if hub.options.shutdown_on_logout:
+            for server in await list_servers(hub, identity.name, stopped=False):
+                if server.pending is None:
+                    await request_stop(hub, user=identity.name, name=server.name, actor=identity.name, reason="logout")
+    if hub.authenticator.auto_login:
+        # Back at the login page they would be logged in again at once.
+        response = await pages.render(request, "logout.html", user=None)
+    else:
+        response = pages.redirect(f"{pages.prefix}login")
+    cookies.clear_login(hub, request, response)
+    return response
