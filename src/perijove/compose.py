@@ -9,13 +9,14 @@ import contextlib
 import gc
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import uvicorn
+from sqlalchemy import select
 from starlette.types import ASGIApp
 from traitlets.config import Config
 
@@ -26,11 +27,13 @@ from perijove.domain.ports import Authenticator, SpawnerHost
 from perijove.domain.scopes import Catalogue
 from perijove.lib.clock import SystemClock
 from perijove.lib.log import get_logger
+from perijove.plugins.authenticator import HostedAuthenticator
 from perijove.plugins.facts import HubFacts
 from perijove.plugins.load import load_authenticator, load_spawner_host
 from perijove.reconcile import presence
 from perijove.reconcile.chores import run_chores
 from perijove.reconcile.loop import Reconciler
+from perijove.reconcile.managed_services import ManagedService
 from perijove.services import activity, roles
 from perijove.services.auth_state import Crypt
 from perijove.services.context import HubContext
@@ -38,6 +41,7 @@ from perijove.services.identity_cache import IdentityCache
 from perijove.services.shutdown import stop_all_servers
 from perijove.services.signing import Signer
 from perijove.store.database import Store
+from perijove.store.schema import users
 from perijove.store.tail import tail_forever
 from perijove.web.app import build_app
 from perijove.web.bridge import plugin_routes
@@ -66,16 +70,16 @@ async def open_hub(options: HubOptions, traits: Config, *, plugins: Plugins | No
     try:
         secret = options.cookie_secret or store.cookie_secret
         facts = hub_facts(options, store, secret)
-        authenticator = given.authenticator or load_authenticator(
-            authenticator_class=options.authenticator_class, traits=traits, facts=facts
-        )
-        spawners = given.spawners or load_spawner_host(
+        hosted = None if given.authenticator else _load_authenticator(options, traits, facts, store)
+        spawners: SpawnerHost = given.spawners or load_spawner_host(
             spawner_class=options.spawner_class,
             traits=traits,
             facts=facts,
             log_dir=options.data_dir / "logs",
-            authenticator=authenticator,
+            authenticator=hosted,
         )
+        authenticator = given.authenticator or hosted
+        assert authenticator is not None
         yield HubContext(
             options=options,
             store=store,
@@ -93,6 +97,16 @@ async def open_hub(options: HubOptions, traits: Config, *, plugins: Plugins | No
         )
     finally:
         await store.close()
+
+
+def _load_authenticator(options: HubOptions, traits: Config, facts: HubFacts, store: Store) -> HostedAuthenticator:
+    async def user_exists(name: str) -> bool:
+        async with store.read() as connection:
+            return (await connection.execute(select(users.c.id).where(users.c.name == name))).first() is not None
+
+    return load_authenticator(
+        authenticator_class=options.authenticator_class, traits=traits, facts=facts, user_exists=user_exists
+    )
 
 
 def hub_facts(options: HubOptions, store: Store, cookie_secret: bytes) -> HubFacts:
@@ -131,14 +145,16 @@ async def running_hub(hub: HubContext) -> AsyncIterator[ASGIApp]:
     await presence.arrive(hub)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        background = [
+        facts = hub_facts(hub.options, hub.store, b"")
+        background: list[Coroutine[Any, Any, None]] = [
             Reconciler(hub, http).run(),
             run_chores(hub),
             presence.beat_forever(hub),
             activity.flush_forever(hub),
             tail_forever(hub.store, since=since, broken=hub.identities.suspend, mended=hub.identities.resume),
+            *(ManagedService(hub, service, facts.api_url).run() for service in hub.options.services if service.command),
         ]
-        tasks = [asyncio.create_task(work, name=work.__qualname__) for work in background]
+        tasks = [asyncio.create_task(work) for work in background]
         stack.push_async_callback(_depart, hub, tasks)
         yield build_app(hub, plugin_routes=plugin_routes(hub))
 

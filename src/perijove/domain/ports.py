@@ -137,7 +137,6 @@ class SpawnerHost(Protocol):
     host_bound: bool
     class_path: str
     version: str
-    server_token_scopes: Sequence[str] | Any
 
     async def open(self, spec: ServerSpec) -> Spawner: ...
 
