@@ -7,13 +7,43 @@ that ends in an `AuthModel`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
+from sqlalchemy import delete, insert, select
+
+from perijove.domain.errors import Conflict, Forbidden, HubError, LimitReached, NotFound
+from perijove.domain.events import Event, Kind
 from perijove.domain.ids import SessionId, UserId
+from perijove.domain.names import check_user_name
 from perijove.domain.ports import AuthModel
+from perijove.lib.log import get_logger
+from perijove.services import profile, sessions
+from perijove.services.audit import record
+from perijove.services.refresh import refresh_user
+from perijove.services.secrets import new_browser_session, new_session_secret
+from perijove.services.user_facts import user_facts
+from perijove.store import schema
 
 if TYPE_CHECKING:
     from perijove.services.context import HubContext
     from perijove.services.identity import Identity
+    from perijove.store.database import Transaction
+
+__all__ = [
+    "LoggedIn",
+    "RequestFacts",
+    "authenticate",
+    "complete_login",
+    "get_auth_state",
+    "login",
+    "login_url",
+    "logout",
+    "refresh_user",
+]
+
+log = get_logger(__name__)
+
+REFUSED = "Invalid username or password"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +56,16 @@ class RequestFacts:
     headers: Mapping[str, str] = field(default_factory=dict)
     remote_ip: str = ""
     scheme: str = "http"
+
+    def as_mapping(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "path": self.path,
+            "query": self.query,
+            "headers": self.headers,
+            "remote_ip": self.remote_ip,
+            "scheme": self.scheme,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +82,29 @@ class LoggedIn:
 async def login(
     hub: "HubContext", form: Mapping[str, str], facts: RequestFacts, *, browser_session: str = ""
 ) -> LoggedIn:
-    """Ask the authenticator. Raises `Forbidden` (message to show) when refused, `LimitReached` when throttled."""
-    raise NotImplementedError
+    """Ask the authenticator. Raises `Forbidden` (message to show) if refused, `LimitReached` if throttled."""
+    model = await authenticate(hub, form, facts)
+    return await complete_login(hub, model, facts, browser_session=browser_session)
 
 
 async def authenticate(hub: "HubContext", form: Mapping[str, str], facts: RequestFacts) -> AuthModel:
     """The authenticator's yes, throttled, without a session (`auth` of the token API). Raises as `login`."""
-    raise NotImplementedError
+    account = form.get("username", "")[:255]
+    now = hub.clock.monotonic()
+    if (wait := hub.throttle.wait_seconds(account, facts.remote_ip, now)) > 0:
+        seconds = int(wait) + 1
+        raise LimitReached(f"Too many failed logins. Try again in {seconds} seconds.", retry_after_seconds=seconds)
+    try:
+        model = await hub.authenticator.authenticate(form, facts.as_mapping())
+    except HubError:
+        hub.throttle.failed(account, facts.remote_ip, now)
+        raise
+    if model is None:
+        hub.throttle.failed(account, facts.remote_ip, now)
+        log.warning("login_refused", account=account, address=facts.remote_ip)
+        raise Forbidden(REFUSED)
+    hub.throttle.succeeded(account, facts.remote_ip)
+    return model
 
 
 async def complete_login(
@@ -59,31 +115,103 @@ async def complete_login(
     `browser_session`: the value of `jupyterhub-session-id` if the browser has one already (it is kept,
     unless a session of another user carries it).
     """
-    raise NotImplementedError
+    check_user_name(model.name)
+    sealed = await profile.seal(hub, model)
+    try:
+        logged_in, new = await _write_login(hub, model, facts, sealed, browser_session)
+    except Conflict:
+        # Two first logins of one person at once: the other made the row, so now it is found.
+        logged_in, new = await _write_login(hub, model, facts, sealed, browser_session)
+    hub.activity.saw_user(logged_in.user_id, hub.clock.now())
+    if new:
+        await _tell_authenticator(hub, logged_in)
+    log.info("logged_in", user=logged_in.user_name, address=facts.remote_ip)
+    return logged_in
+
+
+async def _write_login(
+    hub: "HubContext", model: AuthModel, facts: RequestFacts, sealed: bytes | None, browser_session: str
+) -> tuple[LoggedIn, bool]:
+    secret = new_session_secret()
+    users = schema.users
+    async with hub.store.transaction() as tx:
+        by_name = select(users).where(users.c.name == model.name)
+        row = (await tx.execute(by_name)).first()
+        new = row is None
+        if row is None:
+            await tx.execute(
+                insert(users),
+                {"name": model.name, "admin": bool(model.admin), "created": tx.now, "auth_stale": False},
+            )
+            row = (await tx.execute(by_name)).one()
+            await record(tx, "user.create", actor="login", subject=model.name)
+            tx.emit(Event(Kind.IDENTITY, model.name))
+        await profile.apply(hub, tx, row, model, sealed)
+        browser_session = await _browser_session(tx, row.id, browser_session)
+        session_id = await sessions.create(
+            hub,
+            tx,
+            user_id=row.id,
+            secret=secret,
+            browser_session=browser_session,
+            user_agent=facts.headers.get("user-agent", ""),
+            address=facts.remote_ip,
+        )
+        await record(tx, "login", actor=model.name, subject=model.name, address=facts.remote_ip)
+    return LoggedIn(UserId(row.id), row.name, session_id, secret, browser_session), new
+
+
+async def _browser_session(tx: "Transaction", user_id: int, offered: str) -> str:
+    """The browser's own mark, unless it is malformed or another user's: logging out would end theirs."""
+    if not (len(offered) == 32 and offered.isalnum() and offered.isascii()):  # noqa: PLR2004 - uuid4 in hex
+        return new_browser_session()
+    s = schema.sessions.c
+    taken = select(s.id).where(s.browser_session == offered, s.user_id != user_id).limit(1)
+    return new_browser_session() if (await tx.execute(taken)).first() else offered
+
+
+async def _tell_authenticator(hub: "HubContext", made: LoggedIn) -> None:
+    """`add_user` of a new user. If it fails the user is not made: the next login must meet it again."""
+    try:
+        await hub.authenticator.user_added(await user_facts(hub, made.user_id))
+    except Exception:
+        async with hub.store.transaction() as tx:
+            await tx.execute(delete(schema.users).where(schema.users.c.id == made.user_id))
+            tx.emit(Event(Kind.IDENTITY, made.user_name))
+        raise
 
 
 async def logout(hub: "HubContext", identity: "Identity", facts: RequestFacts) -> None:
-    """End the session and delete every token issued to this browser session. Cookies are the caller's to clear.
+    """End the session and delete every token issued to this browser session. The caller clears cookies.
 
     With `shutdown_on_logout` the caller also stops the user's servers (`services.servers`).
     """
-    raise NotImplementedError
+    async with hub.store.transaction() as tx:
+        if identity.session_id is not None:
+            await tx.execute(delete(schema.sessions).where(schema.sessions.c.id == identity.session_id))
+        await sessions.delete_browser_tokens(tx, identity.id, identity.browser_session)
+        await record(tx, "logout", actor=identity.name, subject=identity.name, address=facts.remote_ip)
+        tx.emit(Event(Kind.IDENTITY, identity.name))
+    log.info("logged_out", user=identity.name, address=facts.remote_ip)
 
 
 def login_url(hub: "HubContext", *, next_url: str = "") -> str:
     """Where a person logs in: `<hub>login?next=…`, or the authenticator's own URL with `auto_login`."""
-    raise NotImplementedError
+    url = f"{hub.hub_prefix}login"
+    if hub.authenticator.auto_login:
+        url = hub.authenticator.login_url(hub.hub_prefix)
+    if not next_url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}next={quote(next_url, safe='')}"
 
 
 async def get_auth_state(hub: "HubContext", user: str) -> dict[str, Any] | None:
-    """Decrypted; None if there is none or `enable_auth_state` is off."""
-    raise NotImplementedError
-
-
-async def refresh_user(hub: "HubContext", user: str, *, force: bool = False) -> bool:
-    """Ask the authenticator if its last yes is older than `auth_refresh_age` (or `force`: before a spawn).
-
-    False: the person must log in again. Times are in the row, so replicas share them; one call at a time
-    per user. An authenticator that fails to answer is tolerated for a while, then `Unavailable`.
-    """
-    raise NotImplementedError
+    """Decrypted; None if there is none or `enable_auth_state` is off. Raises `NotFound`."""
+    u = schema.users.c
+    async with hub.store.read() as connection:
+        row = (await connection.execute(select(u.encrypted_auth_state).where(u.name == user))).first()
+    if row is None:
+        raise NotFound(f"No such user: {user}")
+    if not hub.authenticator.enable_auth_state:
+        return None
+    return await hub.crypt.decrypt(row.encrypted_auth_state)
