@@ -65,8 +65,7 @@ async def open_hub(options: HubOptions, traits: Config, *, plugins: Plugins | No
     options.data_dir.mkdir(parents=True, exist_ok=True)
     given = plugins or Plugins()
     bus, clock = Bus(), SystemClock()
-    url = options.db_url or f"sqlite:///{options.data_dir / DATABASE}"
-    store = await Store.open(url, bus=bus, clock=clock)
+    store = await Store.open(database_url(options), bus=bus, clock=clock)
     try:
         secret = options.cookie_secret or store.cookie_secret
         facts = hub_facts(options, store, secret)
@@ -107,6 +106,10 @@ def _load_authenticator(options: HubOptions, traits: Config, facts: HubFacts, st
     return load_authenticator(
         authenticator_class=options.authenticator_class, traits=traits, facts=facts, user_exists=user_exists
     )
+
+
+def database_url(options: HubOptions) -> str:
+    return options.db_url or f"sqlite:///{options.data_dir / DATABASE}"
 
 
 def hub_facts(options: HubOptions, store: Store, cookie_secret: bytes) -> HubFacts:

@@ -31,7 +31,7 @@ class Backoff:
         return delay
 
 
-class ChildEnded(Exception):  # noqa: N818 - an outcome
+class ChildEnded(Exception):
     """A child ended before it was ready."""
 
     def __init__(self, name: str, code: int) -> None:

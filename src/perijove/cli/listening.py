@@ -3,8 +3,13 @@
 import errno
 import ipaddress
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from perijove.cli.exits import CommandFailed, Exit
+
+# A burst of logins must not be refused while the loop is busy with the first ones.
+BACKLOG = 2048
 
 
 def _bind(ip: str, port: int) -> socket.socket:
@@ -13,6 +18,8 @@ def _bind(ip: str, port: int) -> socket.socket:
     try:
         # As a server would: connections in TIME_WAIT from the last run are no obstacle.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((ip, port))
     except BaseException:
         sock.close()
@@ -26,10 +33,11 @@ def free_port(ip: str = "127.0.0.1") -> int:
         return int(sock.getsockname()[1])
 
 
-def require_free(ip: str, port: int, option: str) -> None:
-    """Fail, naming the port and the option that moves it, when `port` cannot be listened on."""
+@contextmanager
+def _explained(ip: str, port: int, option: str) -> Iterator[None]:
+    """Name the port, and the option that moves it, when it cannot be listened on."""
     try:
-        _bind(ip, port).close()
+        yield
     except OSError as exc:
         where = f"port {port} on {ip or 'all addresses'}"
         if exc.errno == errno.EADDRINUSE:
@@ -42,6 +50,13 @@ def require_free(ip: str, port: int, option: str) -> None:
             message = f"Cannot listen on {where}: {exc.strerror or exc}."
             remedy = f"Check the address, or choose another port with {option}."
         raise CommandFailed(message, remedy=remedy, code=Exit.UNAVAILABLE) from exc
+
+
+def require_free(ip: str, port: int, option: str) -> None:
+    """Fail while nothing is started yet when another process has the port."""
+    with _explained(ip, port, option), _bind(ip, port) as sock:
+        # Bound twice is allowed by SO_REUSEADDR as long as nobody listens; listening is the question.
+        sock.listen(1)
 
 
 def is_loopback(ip: str) -> bool:
@@ -61,3 +76,14 @@ def connectable(ip: str) -> str:
     if ip == "::":
         return "[::1]"
     return f"[{ip}]" if ":" in ip else ip
+
+
+@contextmanager
+def listening(ip: str, port: int, option: str) -> Iterator[socket.socket]:
+    """A socket that listens, with the same errors as `require_free`."""
+    with _explained(ip, port, option):
+        sock = _bind(ip, port)
+    with sock:
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+        yield sock

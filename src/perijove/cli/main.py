@@ -9,7 +9,7 @@ import sys
 import typer
 
 from perijove import __version__
-from perijove.cli import up
+from perijove.cli import check, db, hub, proxy, token, up, users
 from perijove.cli.console import show_failure
 from perijove.cli.exits import CommandFailed, Exit
 
@@ -39,8 +39,10 @@ def _root(
     """A multi-user notebook hub that scales out."""
 
 
-for module in (up,):
+for module in (up, hub, proxy, check, token):
     module.register(app)
+app.add_typer(users.app, name="users")
+app.add_typer(db.app, name="db")
 
 
 def main() -> None:

@@ -41,16 +41,12 @@ DataDir = Annotated[
 ]
 Logs = Annotated[LogFormat, typer.Option("--log-format", help="Logs for a person or for a collector.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Log more.")]
-HubIP = Annotated[
-    str | None, typer.Option("--hub-ip", help="Address the hub listens on.", show_default="127.0.0.1")
-]
+HubIP = Annotated[str | None, typer.Option("--hub-ip", help="Address the hub listens on.", show_default="127.0.0.1")]
 HubPort = Annotated[
     int | None,
     typer.Option("--hub-port", min=0, max=65535, help="Port the hub listens on.", show_default="8081"),
 ]
 StopServers = Annotated[
     bool,
-    typer.Option(
-        "--stop-servers", help="Stop all notebook servers at shutdown instead of leaving them running."
-    ),
+    typer.Option("--stop-servers", help="Stop all notebook servers at shutdown instead of leaving them running."),
 ]

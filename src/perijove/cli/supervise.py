@@ -56,9 +56,7 @@ class Supervisor:
         except ChildEnded as ended:
             # A child that ends with one of our codes has said why itself.
             if ended.code not in (Exit.USAGE, Exit.UNAVAILABLE):
-                log.warning(
-                    "giving up: a child ended during its start", child=ended.name, how=describe(ended.code)
-                )
+                log.warning("giving up: a child ended during its start", child=ended.name, how=describe(ended.code))
             return ended.code if ended.code in tuple(Exit) and ended.code else Exit.FAILURE
         finally:
             await asyncio.gather(life, stop, return_exceptions=True)
@@ -96,9 +94,7 @@ class Supervisor:
             started = loop.time()
             code = await child.wait()
             delay = backoff.after(loop.time() - started)
-            log.warning(
-                "a child ended; starting it again", child=child.name, how=describe(code), in_seconds=delay
-            )
+            log.warning("a child ended; starting it again", child=child.name, how=describe(code), in_seconds=delay)
             await asyncio.sleep(delay)
             await self._restart(child)
 
@@ -117,6 +113,4 @@ class Supervisor:
         # The hub first: while it stops servers, the proxy still shows its pages.
         for child, grace in zip(self._children(), (HUB_GRACE_SECONDS, PROXY_GRACE_SECONDS), strict=False):
             if not await child.stop(grace):
-                log.warning(
-                    "a child did not stop in time and was killed", child=child.name, waited_seconds=grace
-                )
+                log.warning("a child did not stop in time and was killed", child=child.name, waited_seconds=grace)

@@ -101,9 +101,7 @@ def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "perijove.cli", *arguments]
 
 
-async def _supervise(
-    directory: Path, hub_arguments: list[str], common: list[str], *, allow_unprotected: bool
-) -> int:
+async def _supervise(directory: Path, hub_arguments: list[str], common: list[str], *, allow_unprotected: bool) -> int:
     from perijove.cli.child import Child
     from perijove.cli.supervise import Supervisor
 
@@ -112,6 +110,8 @@ async def _supervise(
 
     def make_proxy(facts: HubFacts) -> Child:
         arguments = ["--hub-url", facts.hub_url, "--ip", facts.public_ip, "--port", str(facts.public_port)]
+        # Ctrl-C is to take a moment, not as long as somebody has a notebook open.
+        arguments += ["--drain-seconds", "1"]
         arguments += ["--base-url", facts.base_url, "--table", str(directory / "routes.json"), *common]
         return Child("proxy", _command("proxy", *arguments), env={TOKEN_VARIABLE: facts.proxy_token})
 

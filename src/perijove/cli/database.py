@@ -1,0 +1,55 @@
+"""Running one use case on the hub's database from a command, whether a hub runs or not.
+
+The hub notices within a second, as it notices what another replica wrote. An operator who can read
+the database can do everything anyway, so nothing here asks for a password or a scope.
+"""
+
+import asyncio
+import getpass
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from perijove.cli.exits import CommandFailed, Exit
+
+if TYPE_CHECKING:
+    from perijove.services.context import HubContext
+
+Result = TypeVar("Result")
+
+
+def run(files: list[Path] | None, data_dir: Path, work: Callable[["HubContext"], Awaitable[Result]]) -> Result:
+    """Compile, open, do `work`, close; what can go wrong ends the command with its reason."""
+    from perijove.cli.compiling import compile_files
+    from perijove.cli.datadir import prepare
+    from perijove.compose import open_hub
+    from perijove.domain.errors import HubError
+    from perijove.lib.log import configure
+
+    configure()
+    # A command says what it did itself; the log of its short life is of interest when something is wrong.
+    logging.getLogger().setLevel(logging.WARNING)
+    compiled = compile_files(files, prepare(data_dir))
+
+    async def opened() -> Result:
+        async with open_hub(compiled.options, compiled.traits) as hub:
+            return await work(hub)
+
+    try:
+        return asyncio.run(opened())
+    except HubError as error:
+        raise failure(error) from error
+
+
+def failure(error: Exception) -> CommandFailed:
+    """A condition of the domain as the end of a command."""
+    from perijove.domain.errors import Unavailable
+
+    code = Exit.UNAVAILABLE if isinstance(error, Unavailable) else Exit.FAILURE
+    return CommandFailed(str(error), code=code)
+
+
+def actor() -> str:
+    """Who did it, for the audit trail."""
+    return f"command:{getpass.getuser()}"

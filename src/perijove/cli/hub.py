@@ -1,0 +1,122 @@
+"""`perijove hub`: one replica of the hub, without a proxy."""
+
+import asyncio
+import os
+import signal
+import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perijove.cli.control import Control, HubFacts
+from perijove.cli.datadir import prepare
+from perijove.cli.listening import connectable, listening
+from perijove.cli.options import DataDir, Debug, Files, HubIP, HubPort, LogFormat, Logs, StopServers
+
+if TYPE_CHECKING:
+    from perijove.config import Compiled
+    from perijove.config.options import HubOptions
+
+TOKEN_VARIABLE = "CONFIGPROXY_AUTH_TOKEN"  # noqa: S105 - a variable's name
+
+EPILOG = """
+[bold]Examples[/]
+
+  perijove hub -f config.yaml
+
+  CONFIGPROXY_AUTH_TOKEN=… perijove hub -f config.yaml --hub-ip 0.0.0.0 --hub-port 8081
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog=EPILOG)(hub)
+
+
+def hub(
+    *,
+    files: Files = None,
+    data_dir: DataDir,
+    hub_ip: HubIP = None,
+    hub_port: HubPort = None,
+    ip: Annotated[str | None, typer.Option("--ip", help="Where the proxy listens.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="The proxy's port.", show_default="8000")] = None,
+    stop_servers: StopServers = False,
+    log_format: Logs = LogFormat.CONSOLE,
+    debug: Debug = False,
+) -> None:
+    """Run one hub. A proxy of its own, or several, must be pointed at it.
+
+    Several hubs may run on one database; each answers for all.
+    """
+    from perijove.cli.compiling import compile_files, show_notes
+    from perijove.lib.log import configure
+
+    control = Control.attach()
+    compiled = compile_files(
+        files,
+        prepare(data_dir),
+        public_ip=ip,
+        public_port=port,
+        hub_ip=hub_ip,
+        hub_port=hub_port,
+        cleanup_servers=stop_servers or None,
+        debug=debug or None,
+    )
+    if not compiled.options.proxy_token and (token := os.environ.get(TOKEN_VARIABLE)):
+        compiled = replace(compiled, options=replace(compiled.options, proxy_token=token))
+    show_notes(compiled)
+    configure(json=log_format is LogFormat.JSON, debug=compiled.options.debug)
+    if control is not None:
+        control.configured(facts_of(compiled))
+    with listening(compiled.options.hub_ip, compiled.options.hub_port, "--hub-port") as sock:
+        run(compiled, sock, control)
+
+
+def run(compiled: "Compiled", sock: socket.socket, control: Control | None) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    import uvloop
+
+    from perijove.cli.database import failure
+    from perijove.domain.errors import HubError
+
+    try:
+        uvloop.run(_serve(compiled, sock, control))
+    except HubError as error:
+        raise failure(error) from error
+
+
+async def _serve(compiled: "Compiled", sock: socket.socket, control: Control | None) -> None:
+    from perijove.compose import serve_hub
+    from perijove.lib.log import get_logger
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+    def ready(_: object) -> None:
+        get_logger("perijove.hub").info("hub is ready", url=hub_url(compiled.options))
+        if control is not None:
+            control.ready()
+
+    await serve_hub(compiled.options, compiled.traits, sock=sock, stop=stop, ready=ready)
+
+
+def hub_url(options: "HubOptions") -> str:
+    return options.hub_connect_url or f"http://{connectable(options.hub_ip)}:{options.hub_port}"
+
+
+def facts_of(compiled: "Compiled") -> HubFacts:
+    options = compiled.options
+    return HubFacts(
+        public_ip=options.public_ip,
+        public_port=options.public_port,
+        base_url=options.base_url,
+        hub_url=hub_url(options),
+        proxy_token=options.proxy_token,
+        unprotected=compiled.unprotected,
+        admin=compiled.generated_admin,
+        password_file=compiled.password_file,
+        new_password=compiled.new_password,
+    )
