@@ -99,7 +99,6 @@ async def create(pages: Pages, request: Request) -> Response:
             actor=identity.name,
             scopes=typed.requested(),
             expires_in_seconds=seconds,
-            held_by=identity,
         )
     except (Invalid, Forbidden) as error:
         return await _page(pages, request, identity, typed, status=HTTPStatus.BAD_REQUEST, form_error=error.message)
@@ -168,8 +167,8 @@ def expirations(longest: timedelta | None) -> list[dict[str, Any]]:
 def scope_groups(pages: Pages, identity: Identity) -> list[ScopeGroup]:
     """What this person may pass on: on their own account, and on everybody's."""
     own, everybody = ScopeGroup("Your own account and servers", "own"), ScopeGroup("Administration", "all")
-    own_bases = {base for name in SELF for base in pages.catalogue.descendants(name)}
-    for base, definition in pages.catalogue.definitions.items():
+    own_bases = {base for name in SELF for base in pages.hub.identities.catalogue.descendants(name)}
+    for base, definition in pages.hub.identities.catalogue.definitions.items():
         grant = identity.scopes.grant(base)
         if grant is None:
             continue

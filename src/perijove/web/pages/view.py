@@ -13,7 +13,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from perijove.domain import names
 from perijove.domain.errors import HubError, Invalid, NotFound
-from perijove.domain.scopes import Catalogue
 from perijove.lib.log import get_logger
 from perijove.services import login as logins
 from perijove.services.context import HubContext
@@ -63,7 +62,6 @@ class Pages:
     assets: Assets = field(init=False)
     templates: Templates = field(init=False)
     policy: Policy = field(init=False)
-    catalogue: Catalogue = field(init=False)
 
     def __post_init__(self) -> None:
         options = self.hub.options
@@ -83,7 +81,6 @@ class Pages:
         object.__setattr__(self, "assets", assets)
         object.__setattr__(self, "templates", templates)
         object.__setattr__(self, "policy", policy)
-        object.__setattr__(self, "catalogue", Catalogue(options.custom_scopes))
 
     @property
     def prefix(self) -> str:
@@ -96,9 +93,13 @@ class Pages:
         return await identify(self.hub, request, page=True)
 
     async def user(self, request: Request) -> Identity:
-        """The user who is logged in; a service's token is nobody here. Raises `LoginNeeded`."""
+        """The user who is logged in with this browser. Raises `LoginNeeded`.
+
+        A token does not count, however wide: forms would let the holder of a narrow one do (and, on the
+        token page, become) whatever its owner may.
+        """
         identity = await self.visitor(request)
-        if identity is None or identity.kind != "user":
+        if identity is None or identity.kind != "user" or identity.session_id is None:
             raise LoginNeeded
         return identity
 
