@@ -1,0 +1,281 @@
+"""One request and its response: between a client connection and a connection to a target.
+
+The exchange owns the decisions (retry, early response, close or keep); bytes go straight from one transport to
+the other. It ends exactly once, in `_finish`, `_give_up` or `client_lost`, and whatever arrives later finds no sink.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from perijove.lib.log import get_logger
+from perijove.proxy.framing import BadFraming, ChunkedFraming, Framing, LengthFraming
+from perijove.proxy.head import RequestHead, ResponseHead
+from perijove.proxy.headers import client_head, new_request_id, upstream_head
+from perijove.proxy.table import HUB, Route
+from perijove.proxy.upgrade import tunnel
+from perijove.proxy.upstream import Pool, UpstreamConnection
+
+if TYPE_CHECKING:
+    from perijove.proxy.server import ClientConnection
+
+log = get_logger(__name__)
+
+_SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+
+
+class Exchange:
+    """A request under way. `route` is None where there is none."""
+
+    __slots__ = (
+        *("client", "close", "decode_chunks", "framing", "head", "head_request", "held", "over", "received"),
+        *("request_id", "route", "sent", "started", "status", "target", "upstream", "wants_upgrade"),
+    )
+
+    def __init__(self, client: "ClientConnection", head: RequestHead, target: bytes, route: Route | None) -> None:
+        self.client = client
+        self.head = head
+        self.target = target
+        self.route = route
+        self.started = client.plane.time()
+        self.upstream: UpstreamConnection | None = None
+        self.head_request = head.method == b"HEAD"
+        self.decode_chunks = head.minor == 0
+        self.wants_upgrade = head.upgrade is not None
+        self.close = head.close
+        self.status = 0
+        self.sent = 0
+        self.held = False
+        self.over = False
+        self.request_id = (head.request_id if client.downstream.trusted else None) or new_request_id()
+        # The body still to come; None when all of the request is here.
+        self.framing: Framing | None = None
+        if head.chunked:
+            self.framing = ChunkedFraming()
+        elif head.length:
+            self.framing = LengthFraming(head.length)
+
+    # -- towards the target
+
+    def start(self) -> None:
+        """Send the request on: at once over an idle connection, else as soon as one is made."""
+        pools = self._pools()
+        if pools is None:
+            return
+        upstream = pools[0].take(repeatable=self._repeatable())
+        if upstream is not None:
+            self._attach(upstream)
+        else:
+            self.client.plane.spawn(self._connect(pools))
+
+    def _pools(self) -> Sequence[Pool] | None:
+        route = self.route
+        assert route is not None
+        try:
+            return self.client.plane.pools_for(route.target)
+        except ValueError as error:
+            log.warning("route leads nowhere", prefix=route.prefix, problem=str(error))
+            self.fail(503, "The address of this server is not usable.")
+            return None
+
+    async def _connect(self, pools: Sequence[Pool]) -> None:
+        problem: Exception | None = None
+        for pool in pools:
+            try:
+                upstream = await pool.connect()
+            except (OSError, ValueError) as error:
+                problem = error
+                continue
+            if pool is not pools[0]:
+                self.client.plane.prefer_hub(pool)
+            if self.over:
+                pool.give_back(upstream)
+            else:
+                self._attach(upstream)
+            return
+        if not self.over:
+            log.warning(
+                "target cannot be reached",
+                target=self.route.target if self.route else "",
+                problem=str(problem) or type(problem).__name__,
+                request_id=self.request_id.decode(),
+            )
+            self.fail(503)
+
+    def _attach(self, upstream: UpstreamConnection) -> None:
+        client = self.client
+        self.upstream = upstream
+        upstream.sink = self
+        if not client.writable:
+            upstream.pause_reading()
+        place = upstream.pool.target
+        target = place.path + self.target if place.path else self.target
+        upstream.transport.write(upstream_head(self.head, target, client.downstream, self.request_id, place.authority))
+        if self.framing is not None:
+            client.upload_buffered()
+
+    def _repeatable(self) -> bool:
+        return self.head.method in _SAFE and not self.head.has_body()
+
+    def upload(self, data: bytes) -> bytes:
+        """Pass on bytes of the request's body; what comes after it is returned."""
+        framing = self.framing
+        assert framing is not None
+        try:
+            body, rest = framing.feed(data)
+        except BadFraming as error:
+            self._drop_upstream()
+            self._give_up()
+            self.client.refuse(400, str(error), answer=not self.status)
+            return b""
+        if body and self.upstream is not None:
+            self.upstream.transport.write(body)
+        if framing.done:
+            self.framing = None
+        return rest
+
+    def accepts_body(self) -> bool:
+        return self.framing is not None and self.upstream is not None
+
+    # -- from the target (ResponseSink)
+
+    def interim(self, head: ResponseHead) -> None:
+        if self.head.minor:
+            self.client.send(client_head(head, close=False, chunked=True))
+
+    def switch(self, head: ResponseHead, early: bytes) -> None:
+        upstream, self.upstream = self.upstream, None
+        assert upstream is not None
+        assert self.route is not None
+        self.status = 101
+        self.over = True
+        self.client.plane.record(self)
+        tunnel(self.client, upstream, self.route, head.raw + early)
+
+    def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> bool:
+        client = self.client
+        if head.revision is not None and self.route is not None and self.route.target == HUB:
+            head.must_drop(b"x-perijove-revision")
+            if not self.held and not client.plane.follower.reached(head.revision):
+                self.held = True
+                client.plane.follower.when_reached(head.revision, self._release)
+                return False
+        self.status = head.status
+        # A response before the end of the request: what is left of the request can only be thrown away.
+        self.close = self.close or head.until_close or self.framing is not None or client.plane.draining
+        chunked = not self.decode_chunks and head.status not in (204, 304)
+        data = client_head(head, close=self.close, chunked=chunked)
+        if body:
+            self.sent += len(body)
+            if len(body) < 65536:
+                client.send(data + body)
+            else:
+                client.send(data)
+                client.send(body)
+        else:
+            client.send(data)
+        if done:
+            self._finish()
+        return True
+
+    def _release(self) -> None:
+        if self.upstream is not None:
+            self.upstream.release_hold()
+        if self.upstream is not None and self.client.writable:
+            self.upstream.resume_reading()
+
+    def relay(self, body: bytes, *, done: bool) -> None:
+        if body:
+            self.sent += len(body)
+            self.client.send(body)
+        if done:
+            self._finish()
+
+    def upstream_writable(self, *, writable: bool) -> None:
+        self.client.upload_possible(possible=writable)
+
+    def upstream_lost(self, error: Exception | None) -> None:
+        upstream, self.upstream = self.upstream, None
+        if self.over or upstream is None:
+            return
+        if self.status:
+            self._truncated(str(error or "closed"))
+        elif upstream.reused and upstream.silent() and self._repeatable():
+            # It was closed while our request was on its way.
+            pools = self._pools()
+            if pools is not None:
+                self.client.plane.spawn(self._connect(pools))
+        else:
+            log.warning(
+                "target closed the connection without answering",
+                target=upstream.pool.target.url,
+                problem=str(error or "closed"),
+                request_id=self.request_id.decode(),
+            )
+            self.fail(503)
+
+    def upstream_broken(self, reason: str) -> None:
+        upstream = self.upstream
+        if self.over or upstream is None:
+            return
+        log.warning(
+            "target answered what is not HTTP",
+            target=upstream.pool.target.url,
+            problem=reason,
+            request_id=self.request_id.decode(),
+        )
+        self._drop_upstream()
+        if self.status:
+            self._truncated(reason)
+        else:
+            self.fail(502)
+
+    # -- ends
+
+    def fail(self, status: int, detail: str = "") -> None:
+        """Answer with an error page, which may have to be asked of the hub."""
+        if self.framing is not None:
+            self.close = True
+        self.client.plane.pages.answer(self, status, detail)
+
+    def answer(self, status: int, head: bytes, body: bytes) -> None:
+        """Our own response. `head` without the last blank line."""
+        if self.over:
+            return
+        self.status = status
+        closing = b"Connection: close\r\n\r\n" if self.close or self.client.plane.draining else b"\r\n"
+        self.close = self.close or self.client.plane.draining
+        self.client.send(head + closing + (b"" if self.head_request else body))
+        self._finish()
+
+    def client_lost(self) -> None:
+        """Nobody waits for the response any more: the target is told by a closed connection."""
+        if not self.over:
+            self._drop_upstream()
+            self.status = self.status or 499
+            self._give_up()
+
+    def _finish(self) -> None:
+        upstream, self.upstream = self.upstream, None
+        unsent = self.framing is not None
+        if upstream is not None:
+            if unsent:
+                upstream.discard()
+            else:
+                upstream.pool.give_back(upstream)
+        self._give_up()
+        self.client.exchange_done(close=self.close, linger=unsent)
+
+    def _truncated(self, reason: str) -> None:
+        """The client must not take a part for the whole: cut, not closed cleanly."""
+        log.info("response cut short", problem=reason, request_id=self.request_id.decode())
+        self._give_up()
+        self.client.abort()
+
+    def _drop_upstream(self) -> None:
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.discard()
+
+    def _give_up(self) -> None:
+        self.over = True
+        self.client.plane.record(self)

@@ -1,0 +1,144 @@
+"""What a proxy process is told, typed and frozen: nothing below reads the environment, files or globals.
+
+Limits have defaults that a hub can live with unchanged. Those that protect against hostile peers are finite;
+those that would cut a quiet notebook (idle websockets, silent long polls) are off.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+
+# An outer reverse proxy (ingress, nginx on the next machine) speaks from one of these. Trusting nobody by default would
+# make every hub behind a TLS ingress hand out http:// redirects and insecure cookies, and nobody would know why.
+PRIVATE_NETWORKS = (
+    "127.0.0.0/8",
+    "::1/128",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyLimits:
+    """Bounds on what one peer can make the proxy hold."""
+
+    head_bytes: int = 65536
+    """Request line and headers together; more is 431."""
+    upstream_head_bytes: int = 131072
+    """Status line and headers of a response; more is 502."""
+    buffer_bytes: int = 262144
+    """Unsent bytes per connection above which its source is no longer read."""
+    idle_upstreams: int = 64
+    """Kept-alive connections per target."""
+    clients: int = 0
+    """Open public connections; 0 = as many as there are file descriptors for."""
+    error_page_fetches: int = 16
+    """Error pages asked of the hub at the same time; more get the built-in page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyTimeouts:
+    """Seconds."""
+
+    head_seconds: float = 30
+    """From the first byte of a request's head to its last."""
+    keep_alive_seconds: float = 75
+    """A client connection between requests."""
+    body_seconds: float = 300
+    """No byte of a request's body arrives although we are reading."""
+    send_seconds: float = 300
+    """A client takes no byte of a response that is waiting for it."""
+    half_closed_seconds: float = 60
+    """A client that has closed its sending side still gets an answer that begins within this time."""
+    connect_seconds: float = 10
+    """Reaching one target."""
+    response_seconds: float = 0
+    """From the end of a request to its response's head; 0 = for ever (long polls)."""
+    idle_upstream_seconds: float = 60
+    """A kept-alive connection to a target."""
+    linger_seconds: float = 2
+    """After an error, how long unread bytes are drained so that the client can read why."""
+    hold_seconds: float = 5
+    """A hub's response that waits for its revision of the table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyOptions:
+    """One proxy."""
+
+    listen: Sequence[tuple[str, int]] = (("127.0.0.1", 8000),)
+    """Addresses of the public side; host "" is every interface, port 0 any free one."""
+    unix_sockets: Sequence[Path] = ()
+    """Public listeners on unix sockets; their peers count as trusted."""
+    sockets: Sequence[int] = ()
+    """File descriptors of sockets that are listening already (socket activation)."""
+    reuse_port: bool = False
+
+    base_url: str = "/"
+    hub_urls: Sequence[str] = ("http://127.0.0.1:8081",)
+    """`scheme://host:port` of every hub replica known; any of them answers for all."""
+    token: str = field(default="", repr=False)
+    """Authenticates the proxy to the hub."""
+    hub_ca: Path | None = None
+    """Authorities that vouch for https hubs; None = the system's."""
+    table_path: Path | None = None
+    """The last table, so that a proxy that starts while every hub is down still serves running notebooks."""
+
+    trusted_downstream: Sequence[str] = PRIVATE_NETWORKS
+    """Networks whose X-Forwarded-* and X-Request-ID are believed and appended to; others' are replaced."""
+
+    ssl_cert: Path | None = None
+    ssl_key: Path | None = None
+    target_ca: Path | None = None
+    target_cert: Path | None = None
+    target_key: Path | None = None
+    """For https targets (internal TLS)."""
+
+    limits: ProxyLimits = ProxyLimits()
+    timeouts: ProxyTimeouts = ProxyTimeouts()
+    activity_seconds: float = 30
+    """How often last activity is reported to the hub."""
+    drain_seconds: float = 10
+    """After SIGTERM, how long open requests and websockets may go on."""
+
+    metrics_listen: tuple[str, int] | None = None
+    access_log: str = "off"
+    """off | combined | json, one line a request on standard output."""
+    log_json: bool = False
+    debug: bool = False
+
+    def trusted_networks(self) -> list[IPv4Network | IPv6Network]:
+        return [ip_network(text, strict=False) for text in self.trusted_downstream]
+
+
+class TrustedPeers:
+    """Remembers its answers: a few outer proxies open most connections."""
+
+    def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
+        self._networks = tuple(networks)
+        self._known: dict[str, bool] = {}
+
+    def __contains__(self, host: object) -> bool:
+        if not isinstance(host, str):
+            return False
+        known = self._known.get(host)
+        if known is None:
+            if len(self._known) >= 4096:
+                self._known.clear()
+            known = self._known[host] = self._check(host)
+        return known
+
+    def _check(self, host: str) -> bool:
+        try:
+            address = ip_address(host.partition("%")[0])
+        except ValueError:
+            return False
+        mapped = getattr(address, "ipv4_mapped", None)
+        address = mapped or address
+        return any(address in network for network in self._networks if network.version == address.version)

@@ -1,0 +1,85 @@
+"""Upgraded connections: two transports and bytes between them, untouched, for as long as both sides like.
+
+After a target's 101 the two HTTP protocols are replaced by two small ends, so that a quiet websocket keeps nothing
+of its request alive. There is no idle time-out: a kernel may say nothing for days.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from perijove.proxy.table import Route
+
+if TYPE_CHECKING:
+    from perijove.proxy.plane import DataPlane
+    from perijove.proxy.server import ClientConnection
+    from perijove.proxy.upstream import UpstreamConnection
+
+
+class TunnelEnd(asyncio.Protocol):
+    """One side; what it reads goes to the other."""
+
+    __slots__ = ("ended", "other", "plane", "route", "transport")
+
+    def __init__(self, plane: "DataPlane", transport: asyncio.Transport, route: Route | None) -> None:
+        self.plane = plane
+        self.transport = transport
+        self.route = route
+        """Only on the client's side, whose bytes are activity."""
+        self.other: TunnelEnd = cast("TunnelEnd", None)
+        self.ended = False
+
+    def data_received(self, data: bytes) -> None:
+        self.other.transport.write(data)
+        if self.route is not None:
+            self.plane.activity.touch(self.route)
+
+    def pause_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self.other.transport.is_closing():
+            self.other.transport.resume_reading()
+
+    def eof_received(self) -> bool:
+        """Pass a half-close on; the other direction may go on."""
+        other = self.other.transport
+        self.ended = True
+        if self.other.ended or other.is_closing():
+            return False
+        if not other.can_write_eof() or not self.transport.can_write_eof():
+            return False
+        other.write_eof()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        other = self.other.transport
+        if not other.is_closing():
+            if exc is None:
+                other.close()
+            else:
+                other.abort()
+        self.plane.tunnels.discard(self)
+
+
+def tunnel(client: "ClientConnection", upstream: "UpstreamConnection", route: Route, first: bytes) -> None:
+    """Join the two. `first` is the 101 and what the target said right after it."""
+    plane = client.plane
+    client_was_writable = client.writable
+    target_was_writable = upstream.writable
+    early = client.detach()
+    near = TunnelEnd(plane, client.transport, route)
+    far = TunnelEnd(plane, upstream.detach(), None)
+    near.other, far.other = far, near
+    plane.tunnels.add(near)
+    plane.activity.touch(route)
+    near.transport.set_protocol(near)
+    far.transport.set_protocol(far)
+    near.transport.write(first)
+    if early:
+        far.transport.write(early)
+    # Each side reads as long as the other takes it; `resume_writing` of the ends sees to the rest.
+    if target_was_writable and not near.transport.is_closing():
+        near.transport.resume_reading()
+    if client_was_writable and not far.transport.is_closing():
+        far.transport.resume_reading()

@@ -1,0 +1,296 @@
+"""Connections to targets: kept alive, parsed, pooled per target.
+
+A connection belongs to one exchange at a time. It goes back to the pool only when the response ended where its
+framing said, the request was sent whole, and both sides want to keep it. It is put there *reading*: one that was
+paused because a client was slow would otherwise stall the request that takes it next.
+"""
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Protocol, cast
+
+from perijove.proxy.framing import BadFraming, ChunkedFraming, CloseFraming, Framing, LengthFraming
+from perijove.proxy.head import BadHead, ResponseHead, read_response
+from perijove.proxy.targets import Target
+
+if TYPE_CHECKING:
+    from perijove.proxy.plane import DataPlane
+
+_BODILESS = frozenset((204, 304))
+# A server may close an idle connection just as a request arrives on it. A request that must not be sent twice
+# takes only one that was busy until a moment ago.
+_FRESH_SECONDS = 1.0
+
+
+class ResponseSink(Protocol):
+    """The exchange a connection works for."""
+
+    head_request: bool
+    decode_chunks: bool
+    wants_upgrade: bool
+
+    def interim(self, head: ResponseHead) -> None: ...
+    def switch(self, head: ResponseHead, early: bytes) -> None: ...
+    def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> bool:
+        """Take the head and the first bytes; False to be asked again later (`UpstreamConnection.release_hold`)."""
+        ...
+
+    def relay(self, body: bytes, *, done: bool) -> None: ...
+    def upstream_writable(self, *, writable: bool) -> None: ...
+    def upstream_lost(self, error: Exception | None) -> None: ...
+    def upstream_broken(self, reason: str) -> None: ...
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to a target."""
+
+    __slots__ = (
+        *("_buffer", "_close", "_framing", "_held", "_lost", "idle_since"),
+        *("paused", "pool", "reused", "sink", "transport", "writable"),
+    )
+
+    def __init__(self, pool: "Pool") -> None:
+        self.pool = pool
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.sink: ResponseSink | None = None
+        self.writable = True
+        self.paused = False
+        self.reused = False
+        self.idle_since = 0.0
+        self._buffer = b""
+        self._framing: Framing | None = None
+        self._close = False
+        self._held: ResponseHead | None = None
+        self._lost: tuple[Exception | None] | None = None
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.pool.open += 1
+        self.transport.set_write_buffer_limits(high=self.pool.plane.options.limits.buffer_bytes)
+
+    def data_received(self, data: bytes) -> None:
+        sink = self.sink
+        if sink is None:
+            # Nobody asked: what it says could be read as the answer to the next request.
+            self.pool.forget(self)
+            self.transport.abort()
+            return
+        if self._held is not None:
+            self._buffer += data
+            return
+        framing = self._framing
+        if framing is None:
+            self._read_head(self._buffer + data if self._buffer else data, sink)
+            return
+        try:
+            body, rest = framing.feed(data)
+        except BadFraming as error:
+            sink.upstream_broken(str(error))
+            return
+        if framing.done:
+            self._close = self._close or bool(rest)
+            self._framing = None
+            sink.relay(body, done=True)
+        elif body:
+            sink.relay(body, done=False)
+
+    def eof_received(self) -> bool:
+        # Returning False closes the transport, which ends in connection_lost.
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.pool.open -= 1
+        sink = self.sink
+        if sink is None:
+            self.pool.forget(self)
+        elif self._held is not None:
+            self._lost = (exc,)
+        else:
+            self._end(sink, exc)
+
+    def pause_writing(self) -> None:
+        self.writable = False
+        if self.sink is not None:
+            self.sink.upstream_writable(writable=False)
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        if self.sink is not None:
+            self.sink.upstream_writable(writable=True)
+
+    # -- for exchanges
+
+    def pause_reading(self) -> None:
+        if not self.paused and not self.transport.is_closing():
+            self.paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.paused and self._held is None:
+            self.paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def release_hold(self) -> None:
+        """The exchange is ready now for the response it refused."""
+        head, self._held = self._held, None
+        sink = self.sink
+        if head is None or sink is None:
+            return
+        buffered, self._buffer = self._buffer, b""
+        self._respond(head, buffered, sink)
+        if self._lost is not None and self.sink is sink:
+            self._end(sink, self._lost[0])
+
+    def discard(self) -> None:
+        """Give up on this connection: it must not be used again."""
+        self.sink = None
+        self.transport.abort()
+
+    def detach(self) -> asyncio.Transport:
+        """Hand the transport over to a tunnel, which is told of its end instead of us."""
+        self.sink = None
+        self.pool.open -= 1
+        return self.transport
+
+    def silent(self) -> bool:
+        """Whether not a byte of a response has come."""
+        return not self._buffer and self._framing is None and self._held is None
+
+    # -- reading
+
+    def _read_head(self, data: bytes, sink: ResponseSink) -> None:
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                if len(data) > self.pool.plane.options.limits.upstream_head_bytes:
+                    sink.upstream_broken("response head too long")
+                    return
+                self._buffer = data
+                return
+            end += 4
+            try:
+                head = read_response(data[:end])
+            except BadHead as error:
+                sink.upstream_broken(str(error))
+                return
+            self._buffer = b""
+            data = data[end:]
+            if head.status >= 200:
+                self._respond(head, data, sink)
+                return
+            if head.status == 101:
+                if sink.wants_upgrade:
+                    sink.switch(head, data)
+                else:
+                    sink.upstream_broken("switched protocols without being asked")
+                return
+            sink.interim(head)
+            if not data or self.sink is not sink:
+                return
+
+    def _respond(self, head: ResponseHead, data: bytes, sink: ResponseSink) -> None:
+        framing: Framing | None
+        if sink.head_request or head.status in _BODILESS:
+            framing = None
+        elif head.chunked:
+            framing = ChunkedFraming(decode=sink.decode_chunks)
+        elif head.length is not None:
+            framing = LengthFraming(head.length)
+        else:
+            framing = CloseFraming()
+            head.close = head.until_close = True
+        try:
+            body, rest = (b"", data) if framing is None else framing.feed(data)
+        except BadFraming as error:
+            sink.upstream_broken(str(error))
+            return
+        done = framing is None or framing.done
+        # Before `respond`: when it ends the exchange, the pool asks whether we can be kept.
+        self._framing = None if done else framing
+        self._close = head.close or (done and bool(rest))
+        if not sink.respond(head, body, done=done):
+            self._framing = None
+            self._held = head
+            self._buffer = data
+            self.pause_reading()
+
+    def _end(self, sink: ResponseSink, error: Exception | None) -> None:
+        framing = self._framing
+        if framing is not None and error is None and framing.eof():
+            self._close = True
+            self._framing = None
+            sink.relay(b"", done=True)
+        else:
+            sink.upstream_lost(error)
+
+    def keepable(self) -> bool:
+        return not self._close and self._framing is None and not self.transport.is_closing()
+
+
+class Pool:
+    """Kept-alive connections to one target, last in first out: the rest can age and be closed."""
+
+    __slots__ = ("idle", "open", "plane", "target")
+
+    def __init__(self, plane: "DataPlane", target: Target) -> None:
+        self.plane = plane
+        self.target = target
+        self.idle: deque[UpstreamConnection] = deque()
+        self.open = 0
+
+    def take(self, *, repeatable: bool) -> UpstreamConnection | None:
+        """An idle connection. Those for requests that must not be repeated were busy until just now."""
+        while self.idle:
+            connection = self.idle[-1]
+            if not repeatable and self.plane.time() - connection.idle_since > _FRESH_SECONDS:
+                return None
+            self.idle.pop()
+            if not connection.transport.is_closing():
+                return connection
+        return None
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """The exchange is over. Kept if it can be."""
+        connection.sink = None
+        if (
+            not connection.keepable()
+            or len(self.idle) >= self.plane.options.limits.idle_upstreams
+            or self.plane.draining
+        ):
+            connection.transport.close()
+            return
+        connection.resume_reading()
+        connection.reused = True
+        connection.idle_since = self.plane.time()
+        self.idle.append(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+    async def connect(self) -> UpstreamConnection:
+        """A new connection. Raises OSError (also for TLS and time-outs)."""
+        loop = asyncio.get_running_loop()
+        target = self.target
+        options = self.plane.options
+
+        def make() -> UpstreamConnection:
+            return UpstreamConnection(self)
+
+        context = self.plane.target_tls() if target.tls else None
+        async with asyncio.timeout(options.timeouts.connect_seconds):
+            if target.unix is not None:
+                server_hostname = "localhost" if context else None
+                _, connection = await loop.create_unix_connection(
+                    make, target.unix, ssl=context, server_hostname=server_hostname
+                )
+            else:
+                _, connection = await loop.create_connection(make, target.host, target.port, ssl=context)
+        return connection
+
+    def close_idle(self, older_than: float) -> None:
+        while self.idle and self.idle[0].idle_since < older_than:
+            self.idle.popleft().transport.close()
