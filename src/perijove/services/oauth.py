@@ -87,26 +87,29 @@ async def put_client(
     tx: "Transaction",
     *,
     client_id: str,
-    secret: str,
+    secret: str | None,
     redirect_uri: str,
     allowed_scopes: Sequence[str] = (),
     description: str = "",
     server_id: ServerId | None = None,
     service_id: ServiceId | None = None,
 ) -> None:
-    """Register or update (same id) within the caller's transaction."""
+    """Register or update (same id) within the caller's transaction. `secret` None keeps the one there is;
+    a new client then has one that nobody knows."""
     clients = schema.oauth_clients
-    values = {
-        "secret_hash": hash_token(secret),
+    values: dict[str, Any] = {
         "redirect_uri": redirect_uri,
         "allowed_scopes": list(allowed_scopes),
         "description": description,
         "server_id": server_id,
         "service_id": service_id,
     }
+    if secret is not None:
+        values["secret_hash"] = hash_token(secret)
     changed = await tx.execute(update(clients).where(clients.c.id == client_id).values(values))
     if not changed.rowcount:
-        await tx.execute(insert(clients), {"id": client_id, **values})
+        unknown = hash_token(new_oauth_secret())
+        await tx.execute(insert(clients), {"id": client_id, "secret_hash": unknown, **values})
 
 
 async def delete_client(tx: "Transaction", client_id: str) -> None:

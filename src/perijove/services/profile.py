@@ -37,8 +37,11 @@ async def apply(hub: "HubContext", tx: "Transaction", row: Row[Any], model: Auth
     changed = bool(row.auth_stale)
     if changed:
         values["auth_stale"] = False
-    if model.admin is not None and model.admin != row.admin:
-        values["admin"] = model.admin
+    admin = model.admin
+    if hub.authenticator.manage_roles and any(role.get("name") == role_rules.ADMIN for role in model.roles or ()):
+        admin = True
+    if admin is not None and admin != row.admin:
+        values["admin"] = admin
         changed = True
     if model.user_info is not None and model.user_info != row.user_info:
         values["user_info"] = dict(model.user_info)
@@ -90,7 +93,9 @@ async def _set_roles(
 ) -> bool:
     """Roles the authenticator describes: made or changed, assigned; those no longer named are taken away."""
     assigned = schema.user_roles
-    wanted = {await _put_role(hub, tx, role) for role in described if role.get("name") != role_rules.USER}
+    # The roles `user` and `admin` are not assigned by rows: see `services.roles`.
+    by_rows = [role for role in described if role.get("name") not in {role_rules.USER, role_rules.ADMIN}]
+    wanted = {await _put_role(hub, tx, role) for role in by_rows}
     mine = select(assigned.c.role_id).where(assigned.c.user_id == user_id)
     have = set((await tx.execute(mine)).scalars())
     managed = set((await tx.execute(mine.where(assigned.c.managed_by_auth))).scalars())

@@ -1,12 +1,12 @@
 """Tokens that the hub makes for services which it starts itself and for which none is configured."""
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 
 from perijove.domain.errors import NotFound
 from perijove.domain.events import Event, Kind
 from perijove.services.context import HubContext
 from perijove.services.secrets import hash_token, new_token
-from perijove.store.schema import services, tokens
+from perijove.store.schema import oauth_clients, services, tokens
 
 NOTE = "generated for a managed service"
 
@@ -28,5 +28,8 @@ async def issue_service_token(hub: HubContext, name: str) -> str:
             "created": tx.now,
         }
         await tx.execute(insert(tokens), row)
+        # It is the service's OAuth client secret as well.
+        secret = update(oauth_clients).where(oauth_clients.c.service_id == service_id)
+        await tx.execute(secret.values(secret_hash=hash_token(token)))
         tx.emit(Event(Kind.IDENTITY, f"service:{name}"))
     return token

@@ -1,0 +1,270 @@
+"""Reading users with what their models show: groups, roles, servers. One page, a fixed number of queries.
+
+Pages are by offset, as clients ask for them; the order is always completed by the id, so that a page
+neither repeats nor skips somebody because two times are equal.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from perijove.domain import roles as role_rules
+from perijove.domain import states
+from perijove.domain.errors import Invalid, NotFound
+from perijove.domain.ids import ServerId, UserId
+from perijove.domain.states import Desired, Observed
+from perijove.services.owners import role_table
+from perijove.store import schema
+
+if TYPE_CHECKING:
+    from perijove.services.context import HubContext
+
+
+@dataclass(slots=True)
+class ServerFacts:
+    """A server as user models show it; for acting on one see `services.servers`."""
+
+    id: ServerId
+    user_id: int
+    name: str
+    display_name: str
+    desired: str
+    observed: str
+    started: datetime | None
+    last_activity: datetime | None
+    user_options: Mapping[str, Any]
+    # Filled only when asked for (`with_state`).
+    state: Mapping[str, Any] | None = None
+
+    @property
+    def pending(self) -> str | None:
+        return states.pending(Desired(self.desired), Observed(self.observed))
+
+    @property
+    def ready(self) -> bool:
+        return states.ready(Desired(self.desired), Observed(self.observed))
+
+    @property
+    def active(self) -> bool:
+        return states.active(Desired(self.desired), Observed(self.observed))
+
+
+@dataclass(slots=True, kw_only=True)
+class UserRow:
+    id: UserId
+    name: str
+    admin: bool
+    created: datetime
+    last_activity: datetime | None
+    user_info: Mapping[str, Any] | None
+    groups: Sequence[str] = ()
+    roles: Sequence[str] = ()
+    # By name; stopped ones too, unless the query said otherwise.
+    servers: Mapping[str, ServerFacts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserQuery:
+    """One page. `users`/`groups`: only these (ORed); both None = everyone."""
+
+    offset: int = 0
+    limit: int = 50
+    state: Literal["", "active", "ready", "inactive"] = ""
+    name_filter: str = ""
+    # id, name, last_activity; "-" before it for descending.
+    sort: str = "id"
+    users: frozenset[str] | None = None
+    groups: frozenset[str] | None = None
+    with_state: bool = False
+    # Servers that are not active too.
+    with_stopped: bool = True
+    # Count all matches (one more query).
+    with_total: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class UserPage:
+    items: Sequence[UserRow]
+    total: int
+
+
+_COLUMNS = (
+    schema.users.c.id,
+    schema.users.c.name,
+    schema.users.c.admin,
+    schema.users.c.created,
+    schema.users.c.last_activity,
+    schema.users.c.user_info,
+)
+_SORTS = {"id": schema.users.c.id, "name": schema.users.c.name, "last_activity": schema.users.c.last_activity}
+_ACTIVE = (schema.servers.c.observed != Observed.STOPPED) | (schema.servers.c.desired == Desired.RUNNING)
+_READY = (schema.servers.c.observed == Observed.RUNNING) & (schema.servers.c.desired == Desired.RUNNING)
+# In this many names an IN list is well below every driver's limit of parameters.
+CHUNK = 500
+
+
+async def get_user(hub: "HubContext", name: str, *, with_state: bool = False) -> UserRow:
+    """With all servers. Raises `NotFound`."""
+    async with hub.store.read() as connection:
+        found = await connection.execute(select(*_COLUMNS).where(schema.users.c.name == name))
+        rows = await _complete(hub, connection, found.all(), with_state=with_state, with_stopped=True)
+    if not rows:
+        raise NotFound(f"No such user: {name}")
+    return rows[0]
+
+
+async def users_named(hub: "HubContext", names: Sequence[str]) -> list[UserRow]:
+    """Those of `names` that exist, in the order given."""
+    found: dict[str, UserRow] = {}
+    async with hub.store.read() as connection:
+        for first in range(0, len(names), CHUNK):
+            wanted = schema.users.c.name.in_(names[first : first + CHUNK])
+            rows = (await connection.execute(select(*_COLUMNS).where(wanted))).all()
+            users = await _complete(hub, connection, rows, with_state=False, with_stopped=True)
+            found |= {user.name: user for user in users}
+    return [found[name] for name in names if name in found]
+
+
+async def list_users(hub: "HubContext", query: UserQuery) -> UserPage:
+    """One page of users. Raises `Invalid` for an unknown order or state."""
+    conditions = _conditions(query)
+    page = select(*_COLUMNS).where(*conditions).order_by(*_order(query.sort))
+    async with hub.store.read() as connection:
+        rows = (await connection.execute(page.offset(query.offset).limit(query.limit))).all()
+        total = query.offset + len(rows)
+        if query.with_total and (len(rows) == query.limit or (query.offset and not rows)):
+            count = select(func.count()).select_from(schema.users).where(*conditions)
+            total = int((await connection.execute(count)).scalar_one())
+        users = await _complete(hub, connection, rows, with_state=query.with_state, with_stopped=query.with_stopped)
+    return UserPage(users, total)
+
+
+def _conditions(query: UserQuery) -> list[ColumnElement[bool]]:
+    users = schema.users.c
+    conditions: list[ColumnElement[bool]] = []
+    if query.users is not None or query.groups is not None:
+        visible: list[ColumnElement[bool]] = [users.name.in_(query.users or ())]
+        if query.groups:
+            members = select(schema.user_groups.c.user_id).join(schema.groups)
+            visible.append(users.id.in_(members.where(schema.groups.c.name.in_(query.groups))))
+        conditions.append(or_(*visible))
+    if query.name_filter:
+        conditions.append(users.name.icontains(query.name_filter, autoescape=True))
+    # By subquery: active servers are few and indexed, so their users are found first.
+    with_server = select(schema.servers.c.user_id)
+    if query.state == "active":
+        conditions.append(users.id.in_(with_server.where(_ACTIVE)))
+    elif query.state == "ready":
+        conditions.append(users.id.in_(with_server.where(_READY)))
+    elif query.state == "inactive":
+        conditions.append(~exists().where(schema.servers.c.user_id == users.id, _ACTIVE))
+    elif query.state:
+        raise Invalid(
+            f"Unrecognized state filter: {query.state}, expecting one of: active, inactive, ready", field="state"
+        )
+    return conditions
+
+
+def _order(sort: str) -> list[ColumnElement[Any]]:
+    column = _SORTS.get(sort.removeprefix("-"))
+    if column is None:
+        raise Invalid(f"sort must be one of {', '.join(_SORTS)}, each with or without '-'", field="sort")
+    descending = sort.startswith("-")
+    order: list[ColumnElement[Any]] = []
+    if column is schema.users.c.last_activity:
+        # Never active: first ascending, last descending, on every database.
+        order.append(column.is_not(None) if not descending else column.is_(None))
+    order.append(column.desc() if descending else column.asc())
+    if column is not schema.users.c.id:
+        order.append(schema.users.c.id.asc())
+    return order
+
+
+async def _complete(
+    hub: "HubContext", connection: AsyncConnection, rows: Sequence[Any], *, with_state: bool, with_stopped: bool
+) -> list[UserRow]:
+    """Groups, roles and servers of these users: one query each."""
+    if not rows:
+        return []
+    ids = [row.id for row in rows]
+    groups = await _groups(connection, ids)
+    roles = await _roles(hub, connection, ids)
+    servers = await _servers(connection, ids, with_state=with_state, with_stopped=with_stopped)
+    latest = hub.activity.last_user
+    users = []
+    for row in rows:
+        user_id, name, admin, created, last_activity, user_info = row
+        seen = latest(user_id)
+        own = [role_rules.USER, *([role_rules.ADMIN] if admin else ()), *roles.get(user_id, ())]
+        users.append(
+            UserRow(
+                id=user_id,
+                name=name,
+                admin=admin,
+                created=created,
+                last_activity=seen if seen and (last_activity is None or seen > last_activity) else last_activity,
+                user_info=user_info,
+                groups=groups.get(user_id, ()),
+                roles=sorted(set(own)) if len(own) > 1 else own,
+                servers=servers.get(user_id, {}),
+            )
+        )
+    return users
+
+
+async def _groups(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, list[str]]:
+    members, groups = schema.user_groups.c, schema.groups.c
+    statement = (
+        select(members.user_id, groups.name)
+        .join_from(schema.user_groups, schema.groups, groups.id == members.group_id)
+        .where(members.user_id.in_(ids))
+        .order_by(groups.name)
+    )
+    found: dict[int, list[str]] = {}
+    for user_id, name in (await connection.execute(statement)).all():
+        found.setdefault(user_id, []).append(name)
+    return found
+
+
+async def _roles(hub: "HubContext", connection: AsyncConnection, ids: Sequence[int]) -> dict[int, list[str]]:
+    table = await role_table(hub, connection)
+    assigned = schema.user_roles.c
+    statement = select(assigned.user_id, assigned.role_id).where(assigned.user_id.in_(ids))
+    found: dict[int, list[str]] = {}
+    for user_id, role_id in (await connection.execute(statement)).all():
+        if role_id in table:
+            found.setdefault(user_id, []).append(table[role_id][0])
+    return found
+
+
+def _server_query(*, with_state: bool) -> Select[Any]:
+    s = schema.servers.c
+    columns = [
+        s.id,
+        s.user_id,
+        s.name,
+        s.display_name,
+        s.desired,
+        s.observed,
+        s.started,
+        s.last_activity,
+        s.user_options,
+    ]
+    return select(*columns, s.state) if with_state else select(*columns)
+
+
+async def _servers(
+    connection: AsyncConnection, ids: Sequence[int], *, with_state: bool, with_stopped: bool
+) -> dict[int, dict[str, ServerFacts]]:
+    s = schema.servers.c
+    statement = _server_query(with_state=with_state).where(s.user_id.in_(ids))
+    if not with_stopped:
+        statement = statement.where(_ACTIVE)
+    found: dict[int, dict[str, ServerFacts]] = {}
+    for row in (await connection.execute(statement.order_by(s.user_id, s.name))).all():
+        found.setdefault(row[1], {})[row[2]] = ServerFacts(*row)
+    return found
