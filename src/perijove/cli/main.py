@@ -48,7 +48,7 @@ app.add_typer(db.app, name="db")
 def main() -> None:
     """Entry point: every failure ends as one message on stderr and a documented exit code."""
     try:
-        app()
+        app(prog_name="perijove")
     except CommandFailed as failure:
         show_failure(failure)
         sys.exit(failure.code)

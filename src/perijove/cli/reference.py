@@ -8,7 +8,7 @@ import typer
 from perijove.cli.exits import Exit
 from perijove.cli.main import app
 
-# What the declarations cannot carry: the docstring under each member of `Exit`, in its words.
+# Colours for the terminal, in the help texts.
 _MARKUP = re.compile(r"\[/?(?:bold|dim|/)?\]")
 
 
@@ -36,17 +36,13 @@ def _walk(name: str, command: Any) -> list[tuple[str, Any]]:
 def _command(name: str, command: Any) -> list[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
-    usage = " ".join([name, "[OPTIONS]", *(p.make_metavar(_context(name, command)) for p in arguments)])
+    usage = " ".join([name, "[OPTIONS]", *(p.metavar or p.name.upper() for p in arguments)])
     parts = [f"## `{name}`", f"```text\n{usage}\n```", _plain(command.help or "")]
     parts.append("\n".join(["| option | meaning | default |", "| --- | --- | --- |", *map(_option, options)]))
     examples = [line.strip() for line in (command.epilog or "").splitlines() if re.match(r"\s{2}\S", line)]
     if examples:
         parts.append("```sh\n" + "\n".join(examples) + "\n```")
     return parts
-
-
-def _context(name: str, command: Any) -> Any:
-    return command.context_class(command, info_name=name)
 
 
 def _option(option: Any) -> str:
