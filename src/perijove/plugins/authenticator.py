@@ -70,9 +70,7 @@ class HostedAuthenticator:
 
         async def check(username: str, authentication: Any = None) -> bool:
             if username not in configured:
-                (plugin.allowed_users.add if await user_exists(username) else plugin.allowed_users.discard)(
-                    username
-                )
+                (plugin.allowed_users.add if await user_exists(username) else plugin.allowed_users.discard)(username)
             return bool(await settle(check_allowed(username, authentication)))
 
         plugin.check_allowed = check
@@ -119,9 +117,7 @@ class HostedAuthenticator:
     async def authenticate_with(self, handler: Any, data: Any) -> AuthModel | None:
         """The whole pipeline with a handler at hand: `data` is None for logins by redirect."""
         try:
-            answer = await call(
-                "Authenticator.authenticate()", self.plugin.get_authenticated_user, handler, data
-            )
+            answer = await call("Authenticator.authenticate()", self.plugin.get_authenticated_user, handler, data)
             return None if not answer else await self.model(answer)
         except (Exception, SystemExit) as exc:
             raise self._failed(exc, "authenticating") from exc
@@ -130,9 +126,7 @@ class HostedAuthenticator:
         """A plug-in's authentication dictionary, checked."""
         fields: dict[str, Any] = {"name": answer} if isinstance(answer, str) else dict(answer)
         if self.manage_groups and "groups" not in fields:
-            raise Unavailable(
-                f"{self.class_path} did not say which groups the user is in, though manage_groups is on."
-            )
+            raise Unavailable(f"{self.class_path} did not say which groups the user is in, though manage_groups is on.")
         groups, roles = fields.get("groups"), fields.get("roles")
         return AuthModel(
             name=fields["name"],

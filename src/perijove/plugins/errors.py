@@ -44,16 +44,11 @@ def spawn_failure(exc: BaseException, *, doing: str, extra: str = "") -> SpawnFa
             status=exc.status_code,
         )
     if isinstance(exc, HTTPError):
-        return SpawnFailed(
-            message or http_message(exc), details=details, html_message=html, status=exc.status_code
-        )
+        return SpawnFailed(message or http_message(exc), details=details, html_message=html, status=exc.status_code)
     if isinstance(exc, TimeoutError):
         message = message or f"The server did not start: it timed out while {doing}."
         return SpawnFailed(message, reason="timeout", details=details, html_message=html)
-    message = (
-        message
-        or f"The server did not start: {type(exc).__name__} while {doing}. An admin can see the details."
-    )
+    message = message or f"The server did not start: {type(exc).__name__} while {doing}. An admin can see the details."
     return SpawnFailed(message, details=details, html_message=html)
 
 
@@ -71,6 +66,5 @@ def login_failure(exc: BaseException, *, doing: str) -> HubError:
         if exc.status_code < 500:  # noqa: PLR2004 - as above
             return Forbidden(message)
     return Unavailable(
-        message
-        or f"Logging in failed: the authenticator had a problem while {doing}. Try again, or tell an admin."
+        message or f"Logging in failed: the authenticator had a problem while {doing}. Try again, or tell an admin."
     )

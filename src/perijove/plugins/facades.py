@@ -92,7 +92,7 @@ def naive(moment: datetime | None) -> datetime | None:
 def hub_facade(facts: HubFacts) -> Hub:
     connect = urlsplit(facts.connect_url)
     port = connect.port or (443 if connect.scheme == "https" else 80)
-    return Hub(
+    hub = Hub(
         base_url=facts.hub_prefix,
         ip=connect.hostname or "127.0.0.1",
         connect_ip=connect.hostname or "127.0.0.1",
@@ -101,10 +101,10 @@ def hub_facade(facts: HubFacts) -> Hub:
         connect_url=facts.connect_url,
         public_host=facts.public_host,
         routespec=facts.base_url,
-        cookie_name="__Host-jupyterhub-hub-login"
-        if facts.cookie_host_prefix_enabled
-        else "jupyterhub-hub-login",
     )
+    if facts.cookie_host_prefix_enabled:
+        hub.cookie_name = f"__Host-{hub.cookie_name}"
+    return hub
 
 
 def user_settings(facts: HubFacts, hub: Hub, authenticator: Any = None) -> dict[str, Any]:

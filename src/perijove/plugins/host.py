@@ -29,9 +29,7 @@ log = logging.getLogger(__name__)
 class ClassHost:
     """Adapts a JupyterHub spawner class to `ports.SpawnerHost`. Belongs to one event loop."""
 
-    def __init__(
-        self, cls: type, traits: Config, facts: HubFacts, log_dir: Path, authenticator: Any = None
-    ) -> None:
+    def __init__(self, cls: type, traits: Config, facts: HubFacts, log_dir: Path, authenticator: Any = None) -> None:
         self._class = hosted_class(cls)
         self._traits = traits
         self._facts = facts
@@ -45,17 +43,10 @@ class ClassHost:
         self.host_bound = issubclass(self._class, MarkedProcess)
         self.class_path = f"{cls.__module__}.{cls.__qualname__}"
         self.version = class_version(cls)
+        # As configured: a list, or a callable of the spawner, which only `token_scopes` can evaluate.
+        self.server_token_scopes: Sequence[str] | Any = _configured(self._class, traits, "server_token_scopes")
         # Instances under operation in this process, for handlers that plug-ins bring along.
         self.live: dict[tuple[str, str], Any] = {}
-
-    @property
-    def server_token_scopes(self) -> Any:
-        """As configured: a list, or a callable of the spawner, which only `token_scopes` can evaluate."""
-        value: Any = ()
-        for section in self._class.section_names():  # type: ignore[attr-defined]  # traitlets, from the general to the specific
-            if section in self._traits and "server_token_scopes" in self._traits[section]:
-                value = self._traits[section]["server_token_scopes"]
-        return value
 
     async def token_scopes(self, spec: ServerSpec) -> Sequence[str]:
         """Scopes to request for the server's own token; empty: those of the role `server`."""
@@ -135,9 +126,7 @@ class ClassHost:
         finally:
             spawner.close()
         if not isinstance(options, Mapping):
-            raise Invalid(
-                f"The spawner made {type(options).__name__} of the options, where a mapping is needed."
-            )
+            raise Invalid(f"The spawner made {type(options).__name__} of the options, where a mapping is needed.")
         return dict(to_json(options))
 
     # -- the world
@@ -164,10 +153,17 @@ class ClassHost:
         await self._table.end(found.server_id, generation=found.generation)
 
 
+def _configured(cls: Any, traits: Config, trait: str) -> Any:
+    """The configured value of a trait, most specific class last, without making an instance."""
+    value: Any = ()
+    for section in cls.section_names():
+        if section in traits and trait in traits[section]:
+            value = traits[section][trait]
+    return value
+
+
 def _option_error(exc: BaseException) -> str:
-    message = getattr(exc, "jupyterhub_message", "") or (
-        http_message(exc) if isinstance(exc, HTTPError) else str(exc)
-    )
+    message = getattr(exc, "jupyterhub_message", "") or (http_message(exc) if isinstance(exc, HTTPError) else str(exc))
     return str(message) or f"The options were refused ({type(exc).__name__})."
 
 

@@ -20,7 +20,7 @@ __all__ = ["HubFacts", "PluginMisconfigured", "PluginNotFound", "load_authentica
 log = logging.getLogger(__name__)
 
 
-class PluginMisconfigured(Exception):  # noqa: N818 - a condition, like the domain's errors
+class PluginMisconfigured(Exception):
     """The configured plug-in class refuses its configuration."""
 
 

@@ -219,6 +219,4 @@ def hosted_class(cls: type) -> type:
     """
     if not issubclass(cls, LocalProcessSpawner):
         return cls
-    return type(
-        f"Marked{cls.__name__}", (MarkedProcess, cls), {"__module__": cls.__module__, "__doc__": cls.__doc__}
-    )
+    return type(f"Marked{cls.__name__}", (MarkedProcess, cls), {"__module__": cls.__module__, "__doc__": cls.__doc__})

@@ -87,9 +87,7 @@ def _read_marked(pid: int, needle: bytes) -> Process | None:
     if needle not in environment:
         return None
     variables = dict(item.partition(b"=")[::2] for item in environment.split(b"\0"))
-    server, _, generation = (
-        variables.get(MARK.encode(), b"").removeprefix(needle.partition(b"=")[2]).partition(b"/")
-    )
+    server, _, generation = variables.get(MARK.encode(), b"").removeprefix(needle.partition(b"=")[2]).partition(b"/")
     fields = _stat(pid)
     if fields is None or fields[0] in "ZX" or not server.isdigit() or not generation.isdigit():
         return None
@@ -139,9 +137,7 @@ class ProcessTable:
         ended = 0
         for _ in range(5):
             members = [
-                p
-                for p in (await self.scan()).get(server_id, ())
-                if generation is None or p.generation == generation
+                p for p in (await self.scan()).get(server_id, ()) if generation is None or p.generation == generation
             ]
             if not members:
                 break

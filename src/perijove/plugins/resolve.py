@@ -15,7 +15,7 @@ _REMEDY = (
 )
 
 
-class PluginNotFound(Exception):  # noqa: N818 - a condition, like the domain's errors
+class PluginNotFound(Exception):
     """The configured plug-in class cannot be loaded."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from jupyterhub.utils import utcnow
 
-from perijove.domain.errors import SpawnFailed, Unavailable
+from perijove.domain.errors import SpawnFailed
 from perijove.domain.ports import Exited, ServerSpec
 from perijove.plugins.calls import begin, call, settle
 from perijove.plugins.endpoint import endpoint
@@ -33,9 +33,7 @@ _WATCH_SECONDS = 0.1
 class HostedSpawner:
     """Adapts one plug-in instance to `ports.Spawner`."""
 
-    def __init__(
-        self, plugin: Any, spec: ServerSpec, *, authenticator: Any, new_server: Callable[[], Any]
-    ) -> None:
+    def __init__(self, plugin: Any, spec: ServerSpec, *, authenticator: Any, new_server: Callable[[], Any]) -> None:
         self.plugin = plugin
         self.spec = spec
         self._name = f"{spec.user.name}:{spec.name}" if spec.name else spec.user.name
@@ -78,9 +76,7 @@ class HostedSpawner:
         try:
             async with asyncio.timeout(max(HOOKS_SECONDS, self.start_timeout_seconds)):
                 if self._authenticator is not None:
-                    await self._step(
-                        "pre_spawn_start", self._authenticator.pre_spawn_start, plugin.user, plugin
-                    )
+                    await self._step("pre_spawn_start", self._authenticator.pre_spawn_start, plugin.user, plugin)
                 auth_state = await plugin.user.get_auth_state()
                 await self._step("auth_state_hook", plugin.run_auth_state_hook, auth_state)
                 plugin.orm_spawner.started = plugin.orm_spawner.last_activity = utcnow(with_tz=False)
@@ -142,9 +138,7 @@ class HostedSpawner:
 
     async def _with_log(self, failure: SpawnFailed) -> SpawnFailed:
         if lines := await self.log_lines():
-            failure.details = f"{failure.details.rstrip()}\n\nLast lines of the server's log:\n" + "\n".join(
-                lines
-            )
+            failure.details = f"{failure.details.rstrip()}\n\nLast lines of the server's log:\n" + "\n".join(lines)
         return failure
 
     # -- the rest of its life
@@ -155,9 +149,8 @@ class HostedSpawner:
             status = await call("Spawner.poll()", self.plugin.poll)
         except (Exception, SystemExit) as exc:
             log.warning("cannot tell whether %s runs", self._name, exc_info=exc)
-            raise Unavailable(
-                f"The spawner cannot tell whether the server runs: {type(exc).__name__}."
-            ) from exc
+            message = "The spawner cannot tell whether the server runs."
+            raise SpawnFailed(message, reason="poll", details=details_of(exc)) from exc
         if status is None:
             return None
         return Exited(int(status) if code_known else None, await self.log_lines())
