@@ -39,19 +39,18 @@ def build_app(hub: HubContext, *, plugin_routes: Sequence[BaseRoute] = ()) -> AS
     They come before our pages, so that an authenticator can replace `/login`, but after API and OAuth.
     """
     base = hub.options.base_url.rstrip("/")
+    site = pages.Pages(hub)
     inner = [
         *internal.routes(hub),
         *oauth.routes(hub),
         *metrics_routes(hub),
         *plugin_routes,
         *api.routes(hub),
-        *pages.routes(hub),
+        *pages.routes(site),
     ]
     app = Starlette(
-        routes=[Mount(f"{base}/hub", routes=inner), Mount(base, routes=pages.user_routes(hub)) if base else None]
-        if base
-        else [Mount("/hub", routes=inner), *pages.user_routes(hub)],
-        exception_handlers=errors.handlers(hub, pages.error_renderer(hub)),
+        routes=[Mount(f"{base}/hub", routes=inner), *pages.user_routes(site)],
+        exception_handlers=errors.handlers(hub, pages.error_renderer(site)),
     )
     return Front(hub, app, api.fast_paths(hub))
 
@@ -65,7 +64,12 @@ class Front:
         self._fast = {f"{prefix.rstrip('/')}{path}": handler for path, handler in fast_paths.items()}
         self._app = app
         self._version = (b"x-jupyterhub-version", WIRE_VERSION.encode())
-        self._extra = [(name.lower().encode(), str(value).encode()) for name, value in hub.options.headers.items()]
+        # The content security policy is merged where pages are rendered: what allows a frame must not allow scripts.
+        self._extra = [
+            (name.lower().encode(), str(value).encode())
+            for name, value in hub.options.headers.items()
+            if name.lower() != "content-security-policy"
+        ]
         self._extra_names = frozenset(name for name, _ in self._extra)
         self._metrics = RequestMetrics()
 

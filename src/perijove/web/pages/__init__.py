@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from perijove.services.context import HubContext
 from perijove.web.pages import admin, entrance, errors, home, login, pending, sessions, spawn, tokens, user_paths
 from perijove.web.pages.errors import error_renderer
 from perijove.web.pages.view import LoginNeeded, Pages
@@ -21,9 +20,8 @@ View = Callable[[Pages, Request], Awaitable[Response]]
 _ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-def routes(hub: HubContext, pages: Pages | None = None) -> list[BaseRoute]:
+def routes(pages: Pages) -> list[BaseRoute]:
     """Paths relative to `<base_url>hub`. `pages`: the one that errors and OAuth render with too."""
-    pages = pages or Pages(hub)
 
     def get(path: str, view: View) -> Route:
         return Route(path, _bound(pages, view), methods=["GET"])
@@ -71,15 +69,9 @@ def routes(hub: HubContext, pages: Pages | None = None) -> list[BaseRoute]:
     ]
 
 
-def user_routes(hub: HubContext, pages: Pages | None = None) -> list[BaseRoute]:
-    """Absolute paths outside `/hub`; the last one takes everything, so these come after all others."""
-    pages = pages or Pages(hub)
-    base = hub.options.base_url
-    return [
-        Route(base, _bound(pages, entrance.root), methods=["GET"]),
-        Route(f"{base}hub", _bound(pages, entrance.add_slash), methods=["GET"]),
-        Route("/{path:path}", _bound(pages, user_paths.outside), methods=_ALL_METHODS),
-    ]
+def user_routes(pages: Pages) -> list[BaseRoute]:
+    """What is outside `/hub`. It takes every path, so it comes after all other routes."""
+    return [Route("/{path:path}", _bound(pages, user_paths.outside), methods=_ALL_METHODS)]
 
 
 def _bound(pages: Pages, view: View) -> Callable[[Request], Awaitable[Response]]:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from perijove.domain.errors import Conflict, Forbidden, HubError, Invalid, LimitReached
 from perijove.services import servers
 from perijove.services.identity import Identity, require
+from perijove.services.progress import wait_settled
 from perijove.services.server_rows import list_servers, of_users
 from perijove.services.users import UserQuery, UserRow, create_users, delete_user, list_users, set_admin
 from perijove.web.pages.home import address_of, back_to
@@ -139,7 +140,7 @@ def _user_view(pages: Pages, user: UserRow, rows: list[Any]) -> UserView:
     ]
     if not any(view.name == "" for view in views):
         views.insert(0, server_view(pages.hub, user.name, ""))
-    return UserView(user.name, user.admin, user.groups, user.last_activity, views)
+    return UserView(user.name, user.admin, tuple(user.groups), user.last_activity, views)
 
 
 async def add_users(pages: Pages, request: Request) -> Response:
@@ -226,6 +227,15 @@ async def _act(pages: Pages, request: Request, identity: Identity, action: str, 
         await require(hub, identity, f"delete:users!user={name}")
         if name == identity.name:
             raise Invalid("You cannot delete yourself.", field="users")
-        await delete_user(hub, name, actor=identity.name)
+        await _delete(pages, identity, name, address)
     else:
         raise Invalid("Unknown action.", field="action")
+
+
+async def _delete(pages: Pages, identity: Identity, name: str, address: str) -> None:
+    """Stop what runs, wait for it a little, then delete. Raises `Conflict` when something takes longer."""
+    hub = pages.hub
+    for row in await list_servers(hub, name, stopped=False):
+        await servers.request_stop(hub, user=name, name=row.name, actor=identity.name, address=address)
+        await wait_settled(hub, row.id, hub.options.slow_stop_timeout_seconds)
+    await delete_user(hub, name, actor=identity.name)

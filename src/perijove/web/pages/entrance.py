@@ -1,9 +1,9 @@
-"""The front doors: `/`, `/hub`, `/hub/`; and the small addresses that belong to no page."""
+"""The front door `/hub/`, and the small addresses that belong to no page."""
 
 from http import HTTPStatus
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from perijove.lib.log import get_logger
 from perijove.services.server_rows import find
@@ -14,17 +14,6 @@ from perijove.web.pages.view import Pages
 log = get_logger(__name__)
 
 MAX_REPORT_BYTES = 8192
-
-
-async def root(pages: Pages, request: Request) -> Response:
-    """`/`: to `/hub/`, with the query."""
-    query = request.url.query
-    return pages.redirect(f"{pages.prefix}?{query}" if query else pages.prefix)
-
-
-async def add_slash(pages: Pages, request: Request) -> Response:
-    del request
-    return RedirectResponse(pages.prefix, status_code=HTTPStatus.MOVED_PERMANENTLY)
 
 
 async def hub_root(pages: Pages, request: Request) -> Response:

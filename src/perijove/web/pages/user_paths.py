@@ -9,7 +9,7 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from perijove.domain import names
 from perijove.domain.errors import NotFound
@@ -139,8 +139,10 @@ def _outside(pages: Pages, request: Request, *, redirects: int = 0) -> str:
 
 
 async def outside(pages: Pages, request: Request) -> Response:
-    """Any path outside `/hub`: the same path under it."""
+    """Any path outside `/hub/`: the same path under it."""
     base, path = pages.hub.options.base_url, request.url.path
+    if path == pages.prefix.rstrip("/"):
+        return RedirectResponse(pages.prefix, status_code=HTTPStatus.MOVED_PERMANENTLY)
     if request.method not in {"GET", "HEAD"}:
         if path.startswith(f"{base}user/"):
             return _not_running_json(pages, request, path.removeprefix(f"{base}user/").partition("/")[0], "")
