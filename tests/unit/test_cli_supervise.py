@@ -17,9 +17,7 @@ from perijove.cli.exits import CommandFailed, Exit
 from perijove.cli.supervise import Supervisor
 from perijove.testing.waiting import until
 
-FACTS = HubFacts(
-    public_ip="127.0.0.1", public_port=1, base_url="/", hub_url="http://127.0.0.1:2", proxy_token="t"
-)
+FACTS = HubFacts(public_ip="127.0.0.1", public_port=1, base_url="/", hub_url="http://127.0.0.1:2", proxy_token="t")
 
 # A child that says hello, notes each start with its pid, and stops on SIGTERM.
 CHILD = """

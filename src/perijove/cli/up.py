@@ -119,7 +119,10 @@ async def _supervise(directory: Path, hub_arguments: list[str], common: list[str
         require_protection(facts, allow_unprotected=allow_unprotected)
         require_free(facts.public_ip, facts.public_port, "--port")
 
-    hub = Child("hub", _command("hub", *hub_arguments), env={TOKEN_VARIABLE: token})
+    # The single-user server installed beside us is the one whose version fits, whether or not somebody
+    # activated this environment.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    hub = Child("hub", _command("hub", *hub_arguments), env={TOKEN_VARIABLE: token, "PATH": path})
     return await Supervisor(hub=hub, proxy=make_proxy, approve=approve, announce=announce).run()
 
 

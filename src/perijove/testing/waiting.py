@@ -3,20 +3,23 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 Value = TypeVar("Value")
 
 
-async def until(
-    condition: Callable[[], Value | Awaitable[Value]], *, seconds: float = 10, every: float = 0.01
-) -> Value:
+@overload
+async def until(condition: Callable[[], Awaitable[Value]], *, seconds: float = ..., every: float = ...) -> Value: ...
+@overload
+async def until(condition: Callable[[], Value], *, seconds: float = ..., every: float = ...) -> Value: ...
+async def until(condition: Callable[[], Any], *, seconds: float = 10, every: float = 0.01) -> Any:
     """The first true value of `condition`. Raises `TimeoutError` that says what never came true."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:
-        outcome = condition()
-        value: Value = await outcome if inspect.isawaitable(outcome) else outcome
+        value = condition()
+        if inspect.isawaitable(value):
+            value = await value
         if value:
             return value
         if loop.time() > deadline:
