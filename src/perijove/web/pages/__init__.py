@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from perijove.web.pages import admin, entrance, errors, home, login, pending, sessions, spawn, tokens, user_paths
+from perijove.web.pages import admin, entrance, errors, home, login, pending, sessions, share, spawn, tokens, user_paths
 from perijove.web.pages.errors import error_renderer
 from perijove.web.pages.view import LoginNeeded, Pages
 
@@ -50,6 +50,8 @@ def routes(pages: Pages) -> list[BaseRoute]:
         get("/spawn-pending/{user}/{server}", pending.show),
         get("/user-redirect", spawn.user_redirect),
         get("/user-redirect/{path:path}", spawn.user_redirect),
+        get("/accept-share", share.show),
+        post("/accept-share", share.accept),
         get("/token", tokens.show),
         post("/token", tokens.create),
         post("/token/revoke", tokens.revoke),
