@@ -8,6 +8,7 @@ last table stays: running notebooks do not need a hub. A hub's response may name
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from secrets import SystemRandom
 from typing import TYPE_CHECKING
 
@@ -132,10 +133,10 @@ class Follower:
         if self._epoch is None:
             await self._list()
         watch = f"hub/internal/routes/watch?epoch={self._epoch}&since={self._revision}"
-        async with self._hubs.request("GET", watch, timeout=_WATCH_TIMEOUT) as response:
-            if response.status == 410:
+        async with self._hubs.request("GET", watch, within=_WATCH_TIMEOUT) as response:
+            if response.status == HTTPStatus.GONE:
                 raise TooFarBehind
-            if response.status != 200:
+            if response.status != HTTPStatus.OK:
                 raise HubRefused(self._hubs.current, response.status)
             self._heard()
             partial_line = b""
@@ -149,8 +150,8 @@ class Follower:
         raise aiohttp.ClientPayloadError("the hub ended the watch")
 
     async def _list(self) -> None:
-        async with self._hubs.request("GET", "hub/internal/routes", timeout=_LIST_TIMEOUT) as response:
-            if response.status != 200:
+        async with self._hubs.request("GET", "hub/internal/routes", within=_LIST_TIMEOUT) as response:
+            if response.status != HTTPStatus.OK:
                 raise HubRefused(self._hubs.current, response.status)
             listed = msgspec.json.decode(await response.read(), type=SavedTable)
         table = RouteTable(base_url=self._plane.options.base_url)
@@ -184,7 +185,7 @@ class Follower:
         try:
             table.put(item.route())
         except ValueError as error:
-            log.error("a route of the hub cannot be used", prefix=item.prefix, problem=str(error))
+            log.warning("a route of the hub cannot be used", prefix=item.prefix, problem=str(error))
 
     # -- the saved table
 
@@ -195,7 +196,7 @@ class Follower:
         try:
             table = saved.load(path, self._plane.options.base_url)
         except (OSError, ValueError) as error:
-            log.error("the saved routes cannot be read", path=str(path), problem=str(error))
+            log.warning("the saved routes cannot be read", path=str(path), problem=str(error))
             return
         if table is not None:
             self._plane.table = table
@@ -221,7 +222,7 @@ class Follower:
         try:
             await asyncio.to_thread(write)
         except OSError as error:
-            log.error("the routes cannot be saved; the last saved ones stay", path=str(path), problem=str(error))
+            log.warning("the routes cannot be saved; the last saved ones stay", path=str(path), problem=str(error))
 
     # -- activity
 
@@ -232,13 +233,15 @@ class Follower:
             await self.report_now()
 
     async def report_now(self) -> None:
+        """What cannot be delivered is delivered next time."""
         for batch in self._plane.activity.take():
             try:
-                async with self._hubs.request(
-                    "POST", "hub/internal/activity", timeout=_REPORT_TIMEOUT, json=batch
-                ) as response:
-                    if response.status >= 300:
-                        raise HubRefused(self._hubs.current, response.status)
+                await self._report(batch)
             except (*CLIENT_ERRORS, HubRefused) as error:
                 self._plane.activity.put_back(batch)
                 log.info("activity is reported later", problem=str(error) or type(error).__name__)
+
+    async def _report(self, batch: dict[str, str]) -> None:
+        async with self._hubs.request("POST", "hub/internal/activity", within=_REPORT_TIMEOUT, json=batch) as response:
+            if response.status >= HTTPStatus.MULTIPLE_CHOICES:
+                raise HubRefused(self._hubs.current, response.status)

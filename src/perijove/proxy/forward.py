@@ -7,10 +7,10 @@ the other. It ends exactly once, in `_finish`, `_give_up` or `client_lost`, and 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from perijove.lib.log import get_logger
 from perijove.proxy.framing import BadFraming, ChunkedFraming, Framing, LengthFraming
-from perijove.proxy.head import RequestHead, ResponseHead
 from perijove.proxy.headers import client_head, new_request_id, upstream_head
+from perijove.proxy.request_head import RequestHead
+from perijove.proxy.response_head import BODILESS, ResponseHead
 from perijove.proxy.table import HUB, Route
 from perijove.proxy.upgrade import tunnel
 from perijove.proxy.upstream import Pool, UpstreamConnection
@@ -18,8 +18,8 @@ from perijove.proxy.upstream import Pool, UpstreamConnection
 if TYPE_CHECKING:
     from perijove.proxy.server import ClientConnection
 
-log = get_logger(__name__)
-
+_JOINED_BYTES = 65536
+"""A first part of a body up to this size is copied behind its head: one write is cheaper than two."""
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 
 
@@ -73,7 +73,7 @@ class Exchange:
         try:
             return self.client.plane.pools_for(route.target)
         except ValueError as error:
-            log.warning("route leads nowhere", prefix=route.prefix, problem=str(error))
+            self._complain("route leads nowhere", str(error))
             self.fail(503, "The address of this server is not usable.")
             return None
 
@@ -93,12 +93,7 @@ class Exchange:
                 self._attach(upstream)
             return
         if not self.over:
-            log.warning(
-                "target cannot be reached",
-                target=self.route.target if self.route else "",
-                problem=str(problem) or type(problem).__name__,
-                request_id=self.request_id.decode(),
-            )
+            self._complain("target cannot be reached", str(problem) or type(problem).__name__)
             self.fail(503)
 
     def _attach(self, upstream: UpstreamConnection) -> None:
@@ -162,11 +157,11 @@ class Exchange:
         self.status = head.status
         # A response before the end of the request: what is left of the request can only be thrown away.
         self.close = self.close or head.until_close or self.framing is not None or client.plane.draining
-        chunked = not self.decode_chunks and head.status not in (204, 304)
+        chunked = not self.decode_chunks and head.status not in BODILESS
         data = client_head(head, close=self.close, chunked=chunked)
         if body:
             self.sent += len(body)
-            if len(body) < 65536:
+            if len(body) < _JOINED_BYTES:
                 client.send(data + body)
             else:
                 client.send(data)
@@ -205,24 +200,13 @@ class Exchange:
             if pools is not None:
                 self.client.plane.spawn(self._connect(pools))
         else:
-            log.warning(
-                "target closed the connection without answering",
-                target=upstream.pool.target.url,
-                problem=str(error or "closed"),
-                request_id=self.request_id.decode(),
-            )
+            self._complain("target closed the connection without answering", str(error or "closed"))
             self.fail(503)
 
     def upstream_broken(self, reason: str) -> None:
-        upstream = self.upstream
-        if self.over or upstream is None:
+        if self.over or self.upstream is None:
             return
-        log.warning(
-            "target answered what is not HTTP",
-            target=upstream.pool.target.url,
-            problem=reason,
-            request_id=self.request_id.decode(),
-        )
+        self._complain("target answered what is not HTTP", reason)
         self._drop_upstream()
         if self.status:
             self._truncated(reason)
@@ -254,6 +238,10 @@ class Exchange:
             self.status = self.status or 499
             self._give_up()
 
+    def _complain(self, event: str, problem: str) -> None:
+        target = self.route.target if self.route is not None else ""
+        self.client.plane.complaints.note(event, target=target, problem=problem, request_id=self.request_id)
+
     def _finish(self) -> None:
         upstream, self.upstream = self.upstream, None
         unsent = self.framing is not None
@@ -267,7 +255,7 @@ class Exchange:
 
     def _truncated(self, reason: str) -> None:
         """The client must not take a part for the whole: cut, not closed cleanly."""
-        log.info("response cut short", problem=reason, request_id=self.request_id.decode())
+        self._complain("response cut short", reason)
         self._give_up()
         self.client.abort()
 

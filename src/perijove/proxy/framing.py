@@ -14,18 +14,11 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})((?:[\t ]*;[\t\x20-\x7e\x80-\xff]*
 _TRAILER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
 # Fields that would change how a message is read must not come after it.
 _NO_TRAILER = frozenset(
-    (
-        b"content-length",
-        b"transfer-encoding",
-        b"host",
-        b"connection",
-        b"upgrade",
-        b"trailer",
-        b"te",
-        b"content-encoding",
-    )
-    + (b"authorization", b"cookie", b"set-cookie", b"expect", b"content-type", b"content-range")
-    + (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
+    b"""
+    content-length transfer-encoding host connection upgrade trailer te content-encoding content-type content-range
+    authorization cookie set-cookie expect forwarded x-forwarded-for x-forwarded-proto x-forwarded-host
+    x-forwarded-port x-request-id
+    """.split()
 )
 
 

@@ -6,9 +6,10 @@ A head from which nothing must go is forwarded as the slice it came in; only oth
 from itertools import count
 from secrets import token_hex
 
-from perijove.proxy.head import RequestHead, ResponseHead
+from perijove.proxy.request_head import RequestHead
+from perijove.proxy.response_head import ResponseHead
 
-_FORWARDED_NAMES = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"forwarded")
+_REWRITTEN = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
 _REQUEST_IDS = count(1)
 _REQUEST_ID_PREFIX = token_hex(6)
 
@@ -65,9 +66,7 @@ class Downstream:
             lines.append(b"%s: %s\r\n" % (label, b"%s,%s" % (before, own) if before else own))
         if first := given.get(b"x-forwarded-host") or host:
             lines.append(b"X-Forwarded-Host: %s\r\n" % first)
-        for name, value in given.items():
-            if name not in _FORWARDED_NAMES or name == b"forwarded":
-                lines.append(b"%s: %s\r\n" % (name.title(), value))
+        lines.extend(b"%s: %s\r\n" % (name.title(), value) for name, value in given.items() if name not in _REWRITTEN)
         return b"".join(lines)
 
 
@@ -104,7 +103,7 @@ def client_head(head: ResponseHead, *, close: bool, chunked: bool) -> bytes:
         drop = (drop or set()) | {b"transfer-encoding"}
     if drop is None and not close and head.minor:
         return head.raw
-    line = b"HTTP/1.1 %d %s" % (head.status, head.reason())
+    line = b"HTTP/1.1 %d %s" % (head.status, head.reason)
     fields = _without(head.raw, head.line_end, drop) if drop else head.raw[head.line_end : -2]
     return b"%s%s%s" % (line, fields, b"Connection: close\r\n\r\n" if close else b"\r\n")
 

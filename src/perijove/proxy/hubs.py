@@ -59,7 +59,7 @@ class Hubs:
 
     @asynccontextmanager
     async def request(
-        self, method: str, path: str, *, timeout: aiohttp.ClientTimeout, authorized: bool = True, **rest: Any
+        self, method: str, path: str, *, within: aiohttp.ClientTimeout, authorized: bool = True, **rest: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Ask the current hub for `path` under the base URL. Raises one of CLIENT_ERRORS."""
         if self._session is None:
@@ -67,6 +67,6 @@ class Hubs:
         headers = {"Authorization": f"token {self._token}"} if authorized else {}
         url = f"{self.current}{self._base_url}{path}"
         async with self._session.request(
-            method, url, headers=headers, timeout=timeout, allow_redirects=False, **rest
+            method, url, headers=headers, timeout=within, allow_redirects=False, **rest
         ) as response:
             yield response

@@ -55,8 +55,8 @@ class Proxy:
             raise
         follower = plane.follower
         self._tasks = [
-            asyncio.create_task(work, name=work.__qualname__)
-            for work in (follower.run(), follower.keep_saved(), follower.report_activity(), plane.keep_sweeping())
+            asyncio.create_task(work(), name=work.__qualname__)
+            for work in (follower.run, follower.keep_saved, follower.report_activity, plane.keep_sweeping)
         ]
         for task in self._tasks:
             task.add_done_callback(_note_end)
@@ -120,7 +120,7 @@ async def run(options: ProxyOptions, ready: Ready | None = None) -> int:
     try:
         await proxy.start()
     except OSError as error:
-        log.error("cannot listen", problem=str(error), addresses=[f"{host}:{port}" for host, port in options.listen])
+        log.critical("cannot listen", problem=str(error), addresses=[f"{host}:{port}" for host, port in options.listen])
         return _CANNOT_LISTEN
     log.info("proxy listens", addresses=[f"{host}:{port}" for host, port in proxy.addresses])
     # The heap is at its smallest now; never looking at it again keeps collections short.
@@ -155,14 +155,17 @@ async def run(options: ProxyOptions, ready: Ready | None = None) -> int:
 def serve(options: ProxyOptions, ready: Ready | None = None) -> int:
     """Run a proxy as this process; the exit code. On uvloop where it is installed (a tenth faster)."""
     _raise_file_limit()
-    try:
-        import uvloop
-    except ImportError:
-        factory = None
-    else:
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory, debug=False) as runner:
+    with asyncio.Runner(loop_factory=_loop_factory(), debug=False) as runner:
         return runner.run(run(options, ready))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - optional
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 def _note_end(task: "asyncio.Task[None]") -> None:

@@ -117,6 +117,9 @@ class ProxyOptions:
         return [ip_network(text, strict=False) for text in self.trusted_downstream]
 
 
+_REMEMBERED = 4096
+
+
 class TrustedPeers:
     """Remembers its answers: a few outer proxies open most connections."""
 
@@ -129,7 +132,7 @@ class TrustedPeers:
             return False
         known = self._known.get(host)
         if known is None:
-            if len(self._known) >= 4096:
+            if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             known = self._known[host] = self._check(host)
         return known

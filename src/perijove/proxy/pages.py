@@ -18,21 +18,24 @@ from perijove.proxy.hubs import CLIENT_ERRORS
 
 if TYPE_CHECKING:
     from perijove.proxy.forward import Exchange
-    from perijove.proxy.head import RequestHead
     from perijove.proxy.plane import DataPlane
+    from perijove.proxy.request_head import RequestHead
 
 log = get_logger(__name__)
 
 _RETRY_SECONDS = 5
 _RELAYED = ("Content-Type", "Content-Security-Policy")
 _MAX_PAGE = 1 << 20
+_PAGE_TIMEOUT = aiohttp.ClientTimeout(total=5)
 _MESSAGES = {
     404: ("There is nothing here", "No server and no page of this hub has this address."),
     502: ("The server gave an unreadable answer", "What runs at this address does not speak HTTP correctly."),
     503: (
         "This server cannot be reached right now",
-        "It may be starting, stopping, or its machine may be busy. Try again in a moment, "
-        "or open the hub's home page to see its state and start it again.",
+        (
+            "It may be starting, stopping, or its machine may be busy. Try again in a moment, "
+            "or open the hub's home page to see its state and start it again."
+        ),
     ),
 }
 _PAGE = """<!doctype html>
@@ -104,10 +107,9 @@ class ErrorPages:
 
     async def _fetch(self, status: int, target: bytes) -> tuple[bytes, bytes] | None:
         path = f"hub/error/{status}?url={quote(target, safe='')}"
-        timeout = aiohttp.ClientTimeout(total=5)
         try:
-            async with self._plane.hubs.request("GET", path, timeout=timeout, authorized=False) as response:
-                if response.status not in (200, status):
+            async with self._plane.hubs.request("GET", path, within=_PAGE_TIMEOUT, authorized=False) as response:
+                if response.status not in (HTTPStatus.OK, status):
                     return None
                 body = await response.content.read(_MAX_PAGE)
                 fields = "".join(

@@ -41,7 +41,8 @@ def resolve(target: bytes) -> Resolved:
     if _BAD_ESCAPE.search(path):
         raise BadTarget("a % in the path is not followed by two hexadecimal digits")
     raw = _without_dots(path.split(b"/")) if b"/." in path or b"/%2" in path else path.split(b"/")
-    while len(raw) > 2 and not raw[1]:
+    # ["", "", "host", …] would be read as //host by whoever follows a redirect to it.
+    while raw[1:-1] and not raw[1]:
         del raw[1]
     segments = [_canonical(segment) if b"%" in segment else segment for segment in raw]
     return Resolved(b"/".join(raw) + mark + query, segments, any(b"%2F" in segment for segment in segments))

@@ -11,12 +11,14 @@ from typing import Any
 from perijove.lib.log import get_logger
 from perijove.proxy.access import AccessLog
 from perijove.proxy.activity import Activity
+from perijove.proxy.complaints import Complaints
 from perijove.proxy.follow import Follower
 from perijove.proxy.forward import Exchange
 from perijove.proxy.hubs import Hubs
 from perijove.proxy.metrics import Metrics
 from perijove.proxy.options import ProxyOptions, TrustedPeers
 from perijove.proxy.pages import ErrorPages
+from perijove.proxy.response_head import SWITCHING
 from perijove.proxy.server import ClientConnection
 from perijove.proxy.table import HUB, RouteTable, starting_table
 from perijove.proxy.targets import read_target, target_tls
@@ -26,6 +28,8 @@ from perijove.proxy.upstream import Pool
 log = get_logger(__name__)
 
 _SWEEP_SECONDS = 1.0
+_DRAIN_POLL_SECONDS = 0.02
+_SUCCESS = 2
 _CHP_HEALTH = b"_chp_healthz"
 _HEALTH = b"_perijove"
 
@@ -48,6 +52,7 @@ class DataPlane:
         self.pages = ErrorPages(self)
         self.hubs = Hubs(options)
         self.follower = Follower(self, self.hubs)
+        self.complaints = Complaints(loop.time)
         self.access = AccessLog(options.access_log) if options.access_log != "off" else None
         self.clients: set[ClientConnection] = set()
         self.tunnels: set[TunnelEnd] = set()
@@ -86,23 +91,23 @@ class DataPlane:
         """Called once an exchange, at its end."""
         seconds = self.time() - exchange.started
         route = exchange.route
-        if exchange.status == 101:
+        if exchange.status == SWITCHING:
             self.metrics.upgraded()
         else:
             self.metrics.observe(route.kind if route is not None else "none", exchange.status, seconds)
-            if route is not None and 200 <= exchange.status < 300:
+            if route is not None and exchange.status // 100 == _SUCCESS:
                 self.activity.touch(route)
         if self.access is not None:
             self.access.note(exchange, seconds)
 
-    def health(self, segments: Sequence[bytes]) -> tuple[int, bytes] | None:
+    def health(self, segments: Sequence[bytes]) -> tuple[bool, bytes] | None:
         """Alive as soon as we answer (configurable-http-proxy's path); ready once there is a table to route by."""
         if segments[1:] == [_CHP_HEALTH]:
-            return 200, b'{"status":"OK"}'
+            return True, b'{"status":"OK"}'
         if segments[1:] == [_HEALTH, b"healthz"]:
             if self.table.loaded and not self.draining:
-                return 200, b'{"status":"OK"}'
-            return 503, b'{"status":"draining"}' if self.draining else b'{"status":"no routes yet"}'
+                return True, b'{"status":"OK"}'
+            return False, b'{"status":"draining"}' if self.draining else b'{"status":"no routes yet"}'
         return None
 
     def is_full(self) -> bool:
@@ -137,6 +142,7 @@ class DataPlane:
             pool.close_idle(oldest)
             if not pool.open:
                 del self._pools[target]
+        self.complaints.forget_old()
         if self.access is not None:
             self.access.flush()
 
@@ -164,8 +170,9 @@ class DataPlane:
         for client in list(self.clients):
             client.drain()
         deadline = self.time() + seconds
-        while (self.clients or self.tunnels) and self.time() < deadline:
-            await asyncio.sleep(0.02)
+        # Polled: this runs once a process, and connections end in too many places to count them with an event.
+        while (self.clients or self.tunnels) and self.time() < deadline:  # noqa: ASYNC110 - said above
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
         for client in list(self.clients):
             client.abort()
         for end in list(self.tunnels):

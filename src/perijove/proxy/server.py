@@ -10,9 +10,10 @@ from math import inf
 from typing import TYPE_CHECKING, cast
 
 from perijove.proxy.forward import Exchange
-from perijove.proxy.head import BadHead, RequestHead, read_request
+from perijove.proxy.head import BadHead
 from perijove.proxy.headers import Downstream
 from perijove.proxy.paths import BadTarget, resolve
+from perijove.proxy.request_head import RequestHead, read_request
 
 if TYPE_CHECKING:
     from perijove.proxy.plane import DataPlane
@@ -99,7 +100,7 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = self.plane.now + self.plane.options.timeouts.half_closed_seconds
         return self.transport.can_write_eof()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.plane.clients.discard(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
@@ -199,10 +200,11 @@ class ClientConnection(asyncio.Protocol):
                 # Sent after a body by old clients; RFC 9112 2.2.
                 data = data[2:]
                 continue
-            end = data.find(b"\r\n\r\n", max(0, seen - 3)) + 4
-            if end < 4:
+            blank = data.find(b"\r\n\r\n", max(0, seen - 3))
+            if blank < 0:
                 self._incomplete(data)
                 break
+            end = blank + 4
             if end > self.plane.options.limits.head_bytes:
                 self.refuse(431, "request head too long")
                 break
@@ -224,11 +226,6 @@ class ClientConnection(asyncio.Protocol):
     def _request(self, raw: bytes) -> None:
         try:
             head = read_request(raw)
-            if head.target == b"*":
-                head.target = b"/*"
-                raise BadHead("OPTIONS * is not offered", 405)
-            if head.method == b"TRACE":
-                raise BadHead("TRACE is not offered", 405)
             resolved = resolve(head.target)
         except BadHead as error:
             self.refuse(error.status, str(error))
@@ -252,13 +249,14 @@ class ClientConnection(asyncio.Protocol):
         answer = self.plane.health(segments)
         if answer is None:
             return False
-        status, body = answer
+        ready, body = answer
+        status, reason = (200, b"OK") if ready else (503, b"Service Unavailable")
         exchange = self.exchange = Exchange(self, head, head.target, None)
         exchange.close = exchange.close or exchange.framing is not None
         exchange.answer(
             status,
             b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nCache-Control: no-store\r\nContent-Length: %d\r\n"
-            % (status, b"OK" if status == 200 else b"Service Unavailable", len(body)),
+            % (status, reason, len(body)),
             body,
         )
         return True

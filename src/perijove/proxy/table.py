@@ -61,14 +61,15 @@ class RouteTable:
 
     def find(self, resolved: Resolved) -> Route | None:
         """The route of the longest prefix; None also where the public must not go."""
-        node: Node | None = self._root
-        best: Route | None = self._root.get(None)
+        node = self._root
+        best: Route | None = node.get(None)
         segments = iter(resolved.segments)
         next(segments)
         for segment in segments:
-            node = node.get(segment)
-            if node is None:
+            below: Node | None = node.get(segment)
+            if below is None:
                 break
+            node = below
             best = node.get(None, best)
         if best is None or best.target is _BLOCKED:
             return None

@@ -10,16 +10,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol, cast
 
 from perijove.proxy.framing import BadFraming, ChunkedFraming, CloseFraming, Framing, LengthFraming
-from perijove.proxy.head import BadHead, ResponseHead, read_response
+from perijove.proxy.head import BadHead
+from perijove.proxy.response_head import BODILESS, SWITCHING, ResponseHead, read_response
 from perijove.proxy.targets import Target
 
 if TYPE_CHECKING:
     from perijove.proxy.plane import DataPlane
 
-_BODILESS = frozenset((204, 304))
 # A server may close an idle connection just as a request arrives on it. A request that must not be sent twice
 # takes only one that was busy until a moment ago.
 _FRESH_SECONDS = 1.0
+_FINAL = 200
 
 
 class ResponseSink(Protocol):
@@ -178,10 +179,10 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             self._buffer = b""
             data = data[end:]
-            if head.status >= 200:
+            if head.status >= _FINAL:
                 self._respond(head, data, sink)
                 return
-            if head.status == 101:
+            if head.status == SWITCHING:
                 if sink.wants_upgrade:
                     sink.switch(head, data)
                 else:
@@ -193,7 +194,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _respond(self, head: ResponseHead, data: bytes, sink: ResponseSink) -> None:
         framing: Framing | None
-        if sink.head_request or head.status in _BODILESS:
+        if sink.head_request or head.status in BODILESS:
             framing = None
         elif head.chunked:
             framing = ChunkedFraming(decode=sink.decode_chunks)

@@ -181,7 +181,7 @@ async def target(handler: Handler) -> AsyncIterator[str]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
     try:
-        yield "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
         for task in list(tasks):
@@ -230,7 +230,7 @@ class Wire:
         head = await self.head()
         answer = Answer(head, b"")
         async with asyncio.timeout(DEADLINE_SECONDS):
-            if head_request or answer.status in (204, 304) or answer.status < 200:
+            if head_request or answer.status in (204, 304) or answer.status // 100 == 1:
                 return answer
             if answer.field("transfer-encoding") == "chunked":
                 answer.body = await self._chunks()

@@ -1,0 +1,202 @@
+"""What a request's head means to a proxy.
+
+Stricter than llhttp where two readers could differ: one Host, HTTP/1.0 or 1.1 only, single spaces in the request
+line, `chunked` as the only transfer coding, no fragment, no target that another host could be read from.
+"""
+
+import re
+from collections.abc import Callable
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from perijove.proxy.head import NOT_NOMINABLE, BadHead, Sink, options_of, spellings
+
+FORWARDED = (
+    *("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "Forwarded"),
+    # Other names that servers behind a proxy believe (Tornado's xheaders for one).
+    *("X-Forwarded-Server", "X-Forwarded-Ssl", "X-Forwarded-Prefix", "X-Real-IP", "X-Scheme"),
+)
+_HOP_BY_HOP = ("Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Proxy-Authenticate", "HTTP2-Settings")
+_FRAMING = ("Host", "Connection", "Content-Length", "Transfer-Encoding", "Upgrade", "Expect", "TE", "X-Request-ID")
+_NAMES = spellings((*_FRAMING, *_HOP_BY_HOP, *FORWARDED))
+_FORWARDED = frozenset(name.lower().encode() for name in FORWARDED)
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([/?].*)?")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_OTHER_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+
+
+class RequestHead:
+    """A request as received, and what it means. `drop` are the (lower-case) names that must not be sent on."""
+
+    __slots__ = (
+        *("absolute", "chunked", "close", "connection", "drop", "forwarded", "host", "length", "line_end"),
+        *("method", "minor", "offered", "raw", "request_id", "target", "upgrade"),
+    )
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.line_end = raw.index(b"\r\n")
+        try:
+            self.method, self.target, version = raw[: self.line_end].split(b" ")
+        except ValueError as error:
+            raise BadHead("malformed request line") from error
+        if version == b"HTTP/1.1":
+            self.minor = 1
+        elif version == b"HTTP/1.0":
+            self.minor = 0
+        elif _OTHER_VERSION.fullmatch(version):
+            raise BadHead("only HTTP/1.0 and HTTP/1.1 are spoken here", 505)
+        else:
+            raise BadHead("malformed request line")
+        self.close = self.minor == 0
+        self.absolute = False
+        self.host: bytes | None = None
+        self.length = 0
+        self.chunked = False
+        self.connection: bytes | None = None
+        self.offered: bytes | None = None
+        """The Upgrade header; `upgrade` is it where it means something."""
+        self.upgrade: bytes | None = None
+        self.request_id: bytes | None = None
+        self.forwarded: dict[bytes, bytes] | None = None
+        self.drop: set[bytes] | None = None
+
+    def has_body(self) -> bool:
+        return self.chunked or self.length > 0
+
+    def must_drop(self, *names: bytes) -> None:
+        self.drop = (self.drop or set()).union(names)
+
+
+def read_request(raw: bytes) -> RequestHead:
+    """`raw` ends with the blank line. Raises BadHead."""
+    head = RequestHead(raw)
+    sink = Sink(_NAMES)
+    try:
+        HttpRequestParser(sink).feed_data(raw)
+    except HttpParserUpgrade:
+        # Only llhttp's opinion: framing and upgrades are decided below.
+        pass
+    except HttpParserError as error:
+        raise BadHead(str(error)) from error
+    if head.method == b"TRACE":
+        # It would show the next hop's view of the request, our headers with it, to a page's script.
+        raise BadHead("TRACE is not offered", 405)
+    for name, value in sink.noted:
+        _READ[name](head, value.strip(b" \t"), name)
+    if not head.target.startswith(b"/") or b"#" in head.target:
+        _read_target(head)
+    if head.host is None and head.minor:
+        raise BadHead("no Host header")
+    if head.connection is not None and head.connection != b"keep-alive":
+        _read_connection(head, options_of(head.connection))
+    if head.offered is not None and head.upgrade is None:
+        head.must_drop(b"upgrade")
+    return head
+
+
+def _host(head: RequestHead, value: bytes, _: bytes) -> None:
+    if head.host is not None:
+        raise BadHead("more than one Host header")
+    if not _HOST.fullmatch(value):
+        raise BadHead("bad Host header")
+    head.host = value
+
+
+def _connection(head: RequestHead, value: bytes, _: bytes) -> None:
+    head.connection = value if head.connection is None else head.connection + b"," + value
+
+
+def _length(head: RequestHead, value: bytes, _: bytes) -> None:
+    # llhttp has refused everything but one run of digits that fits 64 bits.
+    head.length = int(value)
+
+
+def _coding(head: RequestHead, value: bytes, _: bytes) -> None:
+    if value.lower() != b"chunked" or head.chunked:
+        raise BadHead("a transfer coding other than chunked", 501)
+    if not head.minor:
+        raise BadHead("Transfer-Encoding in HTTP/1.0")
+    head.chunked = True
+
+
+def _upgrade(head: RequestHead, value: bytes, _: bytes) -> None:
+    head.offered = value if head.offered is None else head.offered + b", " + value
+
+
+def _expect(head: RequestHead, value: bytes, name: bytes) -> None:
+    if value.lower() != b"100-continue":
+        raise BadHead("unknown expectation", 417)
+    if not head.minor:
+        head.must_drop(name)
+
+
+def _te(head: RequestHead, value: bytes, name: bytes) -> None:
+    # Trailers pass; other codings are between neighbours.
+    if value.lower() != b"trailers":
+        head.must_drop(name)
+
+
+def _request_id(head: RequestHead, value: bytes, name: bytes) -> None:
+    if head.request_id is None and _REQUEST_ID.fullmatch(value):
+        head.request_id = value
+    head.must_drop(name)
+
+
+def _forwarded(head: RequestHead, value: bytes, name: bytes) -> None:
+    if head.forwarded is None:
+        head.forwarded = {}
+    before = head.forwarded.get(name)
+    head.forwarded[name] = value if before is None else before + b", " + value
+
+
+def _hop_by_hop(head: RequestHead, _: bytes, name: bytes) -> None:
+    head.must_drop(name)
+
+
+_READ: dict[bytes, Callable[[RequestHead, bytes, bytes], None]] = {
+    b"host": _host,
+    b"connection": _connection,
+    b"content-length": _length,
+    b"transfer-encoding": _coding,
+    b"upgrade": _upgrade,
+    b"expect": _expect,
+    b"te": _te,
+    b"x-request-id": _request_id,
+    **dict.fromkeys(_FORWARDED, _forwarded),
+    **{name.lower().encode(): _hop_by_hop for name in _HOP_BY_HOP},
+}
+
+
+def _read_connection(head: RequestHead, options: list[bytes]) -> None:
+    if b"close" in options:
+        head.close = True
+    # An Upgrade with a body is read as the request it also is: where the body ends must not depend on the answer.
+    # h2c would hide later requests from routing. Ignoring an Upgrade is always allowed.
+    upgradable = head.minor and not head.has_body() and b"upgrade" in options
+    if head.offered and upgradable and b"h2c" not in options_of(head.offered):
+        head.upgrade = head.offered
+    head.must_drop(b"connection")
+    for option in options:
+        if option not in NOT_NOMINABLE and option not in _FORWARDED and option not in (b"te", b"upgrade", b""):
+            head.must_drop(option)
+
+
+def _read_target(head: RequestHead) -> None:
+    """Forms other than a path."""
+    if head.method == b"CONNECT":
+        raise BadHead("CONNECT is not offered", 405)
+    if head.target == b"*":
+        raise BadHead("OPTIONS * is not offered", 405)
+    absolute = _ABSOLUTE.fullmatch(head.target)
+    if not absolute or b"#" in head.target:
+        raise BadHead("unreadable request target")
+    if head.host is not None and absolute[1].lower() != head.host.lower():
+        raise BadHead("Host and the request target differ")
+    if not _HOST.fullmatch(absolute[1]):
+        raise BadHead("unreadable request target")
+    path = absolute[2] or b"/"
+    head.host = absolute[1]
+    head.target = path if path.startswith(b"/") else b"/" + path
+    head.absolute = True
