@@ -65,6 +65,7 @@ def hub(
     )
     if not compiled.options.proxy_token and (token := os.environ.get(TOKEN_VARIABLE)):
         compiled = replace(compiled, options=replace(compiled.options, proxy_token=token))
+    os.environ.update(compiled.environment)
     show_notes(compiled)
     configure(json=log_format is LogFormat.JSON, debug=compiled.options.debug)
     if control is not None:
