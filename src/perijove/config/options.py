@@ -5,7 +5,7 @@ z2jh keys, `hub.config.JupyterHub.*` and `c.JupyterHub.*` in extraConfig all end
 the application, the environment or files.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path

@@ -1,0 +1,235 @@
+"""The given tree against the schema: every problem with its place, what was expected, what to write.
+
+pydantic finds what is wrong; this module says it in the words of the file: where it stands, what is
+there instead, and the nearest key that exists.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from perijove.config.merge import coalesce
+from perijove.config.problems import KeyPath, Note, NoteKind, Problem, dotted, nearest
+from perijove.config.schema.base import KUBERNETES, Section
+from perijove.config.schema.settings import Settings
+from perijove.config.yaml import Node
+
+_EXPECTED = {
+    "string_type": "a string",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "list_type": "a list",
+    "dict_type": "a map",
+    "model_type": "a map",
+    "model_attributes_type": "a map",
+}
+
+
+def section_fields(section: type[Section]) -> dict[str, Any]:
+    """A section's fields by the names they have in YAML."""
+    return {info.alias or name: info for name, info in section.model_fields.items()}
+
+
+def subsection(info: Any) -> type[Section] | None:
+    """The section that a field holds, if it holds one."""
+    for kind in (info.annotation, *getattr(info.annotation, "__args__", ())):
+        if isinstance(kind, type) and issubclass(kind, Section):
+            # `dict[str, SomeSection]` holds several under free names, which is something else.
+            return kind if getattr(info.annotation, "__origin__", None) is not dict else None
+    return None
+
+
+def section_at(path: KeyPath) -> type[Section] | None:
+    """The section whose keys stand directly under `path`."""
+    section: type[Section] | None = Settings
+    for step in path:
+        info = section_fields(section).get(str(step)) if section else None
+        section = subsection(info) if info else None
+    return section
+
+
+def _walk(section: type[Section], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for name, info in section_fields(section).items():
+        yield (*path, name)
+        if inner := subsection(info):
+            yield from _walk(inner, (*path, name))
+
+
+@cache
+def _homes() -> dict[str, list[tuple[str, ...]]]:
+    """Every key's name, and the places where a key of that name belongs."""
+    homes: dict[str, list[tuple[str, ...]]] = {}
+    for path in _walk(Settings, ()):
+        homes.setdefault(path[-1], []).append(path)
+    return homes
+
+
+def over_defaults(section: type[Section], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given`, with the defaults of free maps merged in as Helm does; sections fill their own."""
+    fields = section_fields(section)
+    result: dict[str, Any] = {}
+    for name, value in given.items():
+        info = fields.get(name)
+        if info is None or not isinstance(value, Mapping):
+            result[name] = value
+            continue
+        default = info.get_default(call_default_factory=True, validated_data={})
+        if inner := subsection(info):
+            result[name] = over_defaults(inner, value)
+        else:
+            result[name] = coalesce(default, value) if isinstance(default, dict) else value
+    return result
+
+
+def validate(root: Node) -> tuple[Settings | None, list[Problem]]:
+    """The settings, or every reason why there are none."""
+    try:
+        return Settings.model_validate(over_defaults(Settings, root.plain())), []
+    except ValidationError as exc:
+        found: dict[KeyPath, Problem] = {}
+        for error in exc.errors(include_url=False):
+            problem = _problem(root, error)
+            # A value that may be of several kinds fails once for each: the first says enough.
+            found.setdefault(problem.path, problem)
+        return None, _without_explained(root, found)
+
+
+def _without_explained(root: Node, found: dict[KeyPath, Problem]) -> list[Problem]:
+    """Leave out `proxy:` being empty where the key that slipped out of it is reported."""
+    explained = {
+        home[:-1]
+        for path, problem in found.items()
+        if problem.message.startswith("unknown key") and (home := _slipped_from(root, path))
+    }
+    return [problem for path, problem in found.items() if path not in explained]
+
+
+def _slipped_from(root: Node, path: KeyPath) -> tuple[str, ...] | None:
+    """Where an unknown key belongs, if that is an empty section right beside it: an indentation lost."""
+    for home in _homes().get(str(path[-1]), []):
+        parent = root.at(home[:-1])
+        if parent is not None and parent.value is None and home[:-2] == path[:-1]:
+            return home
+    return None
+
+
+def _problem(root: Node, error: ErrorDetails) -> Problem:
+    path, node = _place(root, error["loc"])
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return _unknown_key(root, path, node)
+    if kind == "missing":
+        missing = (*path, str(error["loc"][-1]))
+        return Problem(missing, f"`{missing[-1]}` is missing", node.where, remedy=f"add `{missing[-1]}:`")
+    expected, remedy = _expectation(error, node)
+    return Problem(path, f"this is {describe(node.value)}", node.where, expected, remedy)
+
+
+def _place(root: Node, loc: tuple[int | str, ...]) -> tuple[KeyPath, Node]:
+    """The part of pydantic's path that is in the file; it appends the names of alternatives."""
+    node, path = root, []
+    for step in loc:
+        below = node.at((step,))
+        if below is None:
+            break
+        node = below
+        path.append(step)
+    return tuple(path), node
+
+
+def _expectation(error: ErrorDetails, node: Node) -> tuple[str, str]:
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "expected":
+            return context["what"], context["remedy"]
+        case "literal_error":
+            # pydantic writes 'a', 'b' or 'c'.
+            choices = re.findall(r"'([^']*)'", str(context["expected"]))
+            close = nearest(str(node.value), choices)
+            text = "one of " + ", ".join(choice for choice in choices if choice)
+            return text, f"did you mean `{close}`?" if close else ""
+        case "greater_than_equal":
+            return f"at least {context['ge']}", ""
+        case kind:
+            return _EXPECTED.get(kind, error["msg"]), _type_remedy(kind, node)
+
+
+def _type_remedy(kind: str, node: Node) -> str:
+    value = node.value
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return f'write it in quotes: "{node.text}"'
+    if kind in ("bool_type", "int_type", "float_type") and isinstance(value, str):
+        return f"remove the quotes: {value}" if re.fullmatch(r"[-\w.]+", value) else ""
+    if kind == "list_type" and isinstance(value, str | int | float | bool):
+        return f"write it as a list: [{node.text}]"
+    if kind.startswith(("model", "dict")) and value is None:
+        return "indent the keys that belong under it, or remove this line"
+    return ""
+
+
+def describe(value: Any) -> str:
+    match value:
+        case None:
+            return "empty (null)"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return "a string of several lines" if "\n" in value else f'the string "{value}"'
+        case list():
+            return "a list"
+    return "a map"
+
+
+def _unknown_key(root: Node, path: KeyPath, node: Node) -> Problem:
+    name = str(path[-1])
+    section = section_at(path[:-1])
+    known = list(section_fields(section)) if section else []
+    message = f"unknown key `{name}`"
+    if home := _slipped_from(root, path):
+        indented = "\n".join(f"{'  ' * depth}{step}:" for depth, step in enumerate(home))
+        remedy = f"it belongs under `{dotted(home[:-1])}`, which is empty; indent it:\n{indented}"
+    elif close := nearest(name, known, cutoff=0.75):
+        remedy = f"did you mean `{close}`?"
+    elif 0 < len(homes := _homes().get(name, [])) <= 2:  # noqa: PLR2004 - more would be guessing
+        remedy = "it belongs at " + " or ".join(f"`{dotted(home)}`" for home in homes)
+    elif close := nearest(name, known):
+        remedy = f"did you mean `{close}`?"
+    else:
+        remedy = ""
+    expected = f"one of {', '.join(sorted(known))}" if 0 < len(known) <= 12 else ""  # noqa: PLR2004 - a line
+    return Problem(path, message, node.where, expected, remedy)
+
+
+def without_effect_here(root: Node) -> list[KeyPath]:
+    """The given keys that only matter on Kubernetes."""
+    return list(_kubernetes_keys(Settings, root, ()))
+
+
+def _kubernetes_keys(section: type[Section], node: Node, path: KeyPath) -> Iterator[KeyPath]:
+    if not isinstance(node.value, dict):
+        return
+    fields = section_fields(section)
+    for name, inner in node.value.items():
+        info = fields.get(name)
+        if info is None:
+            continue
+        if (info.json_schema_extra or {}).get(KUBERNETES):
+            yield (*path, name)
+        elif below := subsection(info):
+            yield from _kubernetes_keys(below, inner, (*path, name))
+
+
+def kubernetes_note(root: Node) -> list[Note]:
+    """One note for all of them, or none."""
+    keys = sorted(dotted(path) for path in without_effect_here(root))
+    if not keys:
+        return []
+    return [Note(NoteKind.KUBERNETES, f"applies on Kubernetes, not on one machine: {', '.join(keys)}")]
