@@ -8,7 +8,8 @@ Every replica has the same secret (configured, or made with the database), so an
 import hashlib
 from functools import lru_cache
 
-from itsdangerous import BadSignature, Signer as _Signer, TimestampSigner
+from itsdangerous import BadSignature, TimestampSigner
+from itsdangerous import Signer as _Signer
 
 
 class Signer:

@@ -8,8 +8,12 @@ The result is kept in `request.scope`, so asking twice costs nothing.
 
 from starlette.requests import Request
 
+from perijove.services import identity as identities
 from perijove.services.context import HubContext
 from perijove.services.identity import Identity
+from perijove.web import cookies, xsrf
+
+KEY = xsrf.IDENTITY_KEY
 
 
 async def identify(hub: HubContext, request: Request, *, page: bool = False) -> Identity | None:
@@ -19,9 +23,56 @@ async def identify(hub: HubContext, request: Request, *, page: bool = False) -> 
     the request needs raises `Forbidden`. `page=True`: the login cookie first, never raises for XSRF (check
     forms with `xsrf.check`), token accepted too.
     """
-    raise NotImplementedError
+    if KEY not in request.scope:
+        request.scope[KEY] = await (_for_page(hub, request) if page else _for_api(hub, request))
+        _note_activity(hub, request)
+    identity: Identity | None = request.scope[KEY]
+    return identity
 
 
 async def require(hub: HubContext, request: Request, *scopes: str, page: bool = False) -> Identity:
     """`identify`, then `services.identity.require`: any one of `scopes` suffices; none = any credential."""
-    raise NotImplementedError
+    return await identities.require(hub, await identify(hub, request, page=page), *scopes)
+
+
+def bearer_token(request: Request) -> str | None:
+    """The token of the `Authorization` header; None: there is none of our kind."""
+    name, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if name.lower() in {"token", "bearer"} else None
+
+
+async def _for_api(hub: HubContext, request: Request) -> Identity | None:
+    token = bearer_token(request)
+    if token is not None:
+        return await identities.identify_token(hub, token)
+    secret = cookies.login_secret(hub, request)
+    if secret is None:
+        return None
+    identity = await identities.identify_session(hub, secret)
+    if identity is None or not _may_use_cookie(request):
+        return None
+    if xsrf.needs_proof(request):
+        xsrf.check(hub, request, request.query_params.get("_xsrf"))
+    return identity
+
+
+def _may_use_cookie(request: Request) -> bool:
+    """A form of another site can POST, but not as JSON."""
+    if request.method != "POST":
+        return True
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() in {"", "application/json"}
+
+
+async def _for_page(hub: HubContext, request: Request) -> Identity | None:
+    secret = cookies.login_secret(hub, request)
+    if secret is not None and (identity := await identities.identify_session(hub, secret)) is not None:
+        return identity
+    token = bearer_token(request)
+    return await identities.identify_token(hub, token) if token is not None else None
+
+
+def _note_activity(hub: HubContext, request: Request) -> None:
+    identity: Identity | None = request.scope[KEY]
+    # What reaches /hub/user/ was meant for a server that is not there: an open tab, not a person.
+    if identity is not None and not request.url.path.startswith(f"{hub.hub_prefix}user/"):
+        hub.activity.saw_identity(identity, hub.clock.now())
