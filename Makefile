@@ -5,6 +5,8 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Older single-user servers, which tests run against the hub.
+SINGLEUSER5 ?= build/singleuser5
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -22,10 +24,14 @@ $(VENV)/.dev-stamp: requirements/dev.txt pyproject.toml scripts/install
 	@scripts/install $(VENV) requirements/dev.txt
 	@touch $@ $(VENV)/.run-stamp
 
+$(SINGLEUSER5)/.stamp: requirements/singleuser5.txt scripts/install
+	@scripts/install $(SINGLEUSER5) requirements/singleuser5.txt --no-checkout
+	@touch $@
+
 up: $(VENV)/.run-stamp ## A working hub on http://127.0.0.1:8000 (ARGS="--port 8123 -f config.yaml")
 	@exec $(BIN)/perijove up $(ARGS)
 
-test: $(VENV)/.dev-stamp ## The whole test suite, with everything it needs (ARGS="-k login -x")
+test: $(VENV)/.dev-stamp $(SINGLEUSER5)/.stamp ## The whole test suite, with everything it needs (ARGS="-k login -x")
 	@scripts/system-packages test
 	@$(BIN)/python -m pytest $(ARGS)
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,3 +17,11 @@ def plain_environment() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session")
+def singleuser5() -> Path:
+    """`jupyterhub-singleuser` of JupyterHub 5, from its own environment."""
+    path = Path(__file__).parents[1] / "build" / "singleuser5" / "bin" / "jupyterhub-singleuser"
+    assert path.exists(), "make build/singleuser5/.stamp installs it, as `make test` does"
+    return path
