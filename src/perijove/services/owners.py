@@ -100,7 +100,7 @@ async def _groups(connection: AsyncConnection, user_id: int) -> dict[int, str]:
         .where(members.c.user_id == user_id)
         .order_by(groups.c.name)
     )
-    return dict((await connection.execute(statement)).tuples().all())
+    return {row.id: row.name for row in await connection.execute(statement)}
 
 
 Roles = dict[str, tuple[str, ...]]
