@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from perijove.cli.exits import CommandFailed, Exit
+from perijove.cli.failures import explained
 
 if TYPE_CHECKING:
     from perijove.services.context import HubContext
@@ -24,7 +24,6 @@ def run(files: list[Path] | None, data_dir: Path, work: Callable[["HubContext"],
     from perijove.cli.compiling import compile_files
     from perijove.cli.datadir import prepare
     from perijove.compose import open_hub
-    from perijove.domain.errors import HubError
     from perijove.lib.log import configure
 
     configure()
@@ -36,18 +35,8 @@ def run(files: list[Path] | None, data_dir: Path, work: Callable[["HubContext"],
         async with open_hub(compiled.options, compiled.traits) as hub:
             return await work(hub)
 
-    try:
+    with explained():
         return asyncio.run(opened())
-    except HubError as error:
-        raise failure(error) from error
-
-
-def failure(error: Exception) -> CommandFailed:
-    """A condition of the domain as the end of a command."""
-    from perijove.domain.errors import Unavailable
-
-    code = Exit.UNAVAILABLE if isinstance(error, Unavailable) else Exit.FAILURE
-    return CommandFailed(str(error), code=code)
 
 
 def actor() -> str:

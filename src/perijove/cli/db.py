@@ -30,15 +30,12 @@ def _url(files: list[Path] | None, data_dir: Path) -> "URL":
 @app.command(epilog="[bold]Example[/]\n\n  perijove db upgrade -f config.yaml")
 def upgrade(*, files: Files = None, data_dir: DataDir) -> None:
     """Bring the schema to this version, after a copy of the file was made. A hub does this when it starts."""
-    from perijove.cli.database import failure
-    from perijove.domain.errors import HubError
+    from perijove.cli.failures import explained
     from perijove.store import migrate
 
     url = _url(files, data_dir)
-    try:
+    with explained():
         found = migrate.upgrade(url)
-    except HubError as error:
-        raise failure(error) from error
     before = f"from {found}" if found else "a new database"
     out.print("already up to date" if found == migrate.HEAD else f"upgraded ({before}) to {migrate.HEAD}")
 

@@ -78,13 +78,10 @@ def run(compiled: "Compiled", sock: socket.socket, control: Control | None) -> N
     """Serve until SIGTERM or SIGINT."""
     import uvloop
 
-    from perijove.cli.database import failure
-    from perijove.domain.errors import HubError
+    from perijove.cli.failures import explained
 
-    try:
+    with explained():
         uvloop.run(_serve(compiled, sock, control))
-    except HubError as error:
-        raise failure(error) from error
 
 
 async def _serve(compiled: "Compiled", sock: socket.socket, control: Control | None) -> None:
