@@ -85,5 +85,7 @@ def _bound(pages: Pages, view: View) -> Callable[[Request], Awaitable[Response]]
             return await view(pages, request)
         except LoginNeeded as error:
             return await errors.login_needed(pages, request, error)
+        finally:
+            await request.close()  # the files of a form
 
     return endpoint

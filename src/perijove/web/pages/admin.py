@@ -16,9 +16,10 @@ from perijove.services.identity import Identity, require
 from perijove.services.progress import wait_settled
 from perijove.services.server_rows import list_servers, of_users
 from perijove.services.users import UserQuery, UserRow, create_users, delete_user, list_users, set_admin
-from perijove.web.pages.home import address_of, back_to
+from perijove.web.pages.home import back_to
 from perijove.web.pages.server_view import ServerView, server_view
 from perijove.web.pages.view import Pages, text
+from perijove.web.requests import remote_ip
 
 State = Literal["", "active", "ready", "inactive"]
 PAGE = 50
@@ -215,7 +216,7 @@ async def bulk(pages: Pages, request: Request) -> Response:
 
 
 async def _act(pages: Pages, request: Request, identity: Identity, action: str, name: str) -> None:
-    hub, address = pages.hub, address_of(request)
+    hub, address = pages.hub, remote_ip(pages.hub, request)
     if action == "start":
         await require(hub, identity, f"start:servers!server={name}/")
         await servers.request_start(hub, user=name, actor=identity.name, address=address)

@@ -16,6 +16,7 @@ from perijove.services.servers import create_server, request_stop
 from perijove.web.pages.hooks import named_server_limit
 from perijove.web.pages.server_view import ServerView, server_view
 from perijove.web.pages.view import Pages, text
+from perijove.web.requests import remote_ip
 
 
 async def show(pages: Pages, request: Request) -> Response:
@@ -63,7 +64,9 @@ async def _end(pages: Pages, request: Request, *, remove: bool) -> Response:
     user, name = request.path_params["user"], request.path_params.get("server", "")
     form = await pages.form(request)
     await pages.require_server(identity, "delete:servers", user, name)
-    await request_stop(pages.hub, user=user, name=name, actor=identity.name, remove=remove, address=address_of(request))
+    await request_stop(
+        pages.hub, user=user, name=name, actor=identity.name, remove=remove, address=remote_ip(pages.hub, request)
+    )
     return pages.redirect(back_to(pages, text(form, "back")), status=HTTPStatus.SEE_OTHER)
 
 
@@ -71,10 +74,6 @@ def back_to(pages: Pages, path: str) -> str:
     """Where a form says it came from: the admin page with its filters, or home."""
     admin = f"{pages.prefix}admin"
     return path if path == admin or path.startswith(f"{admin}?") else f"{pages.prefix}home"
-
-
-def address_of(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 async def _page(

@@ -6,11 +6,13 @@ from typing import Any
 
 from starlette.requests import Request
 
+from perijove.services.context import HubContext
 from perijove.services.identity import Identity
 from perijove.web.pages.view import Pages
+from perijove.web.requests import host, remote_ip, scheme
 
 
-def tornado_like(request: Request) -> SimpleNamespace:
+def tornado_like(hub: HubContext, request: Request) -> SimpleNamespace:
     """The fields of Tornado's `HTTPServerRequest` that hooks read."""
     query = request.url.query
     arguments: dict[str, list[bytes]] = {}
@@ -24,9 +26,9 @@ def tornado_like(request: Request) -> SimpleNamespace:
         arguments=arguments,
         query_arguments=arguments,
         headers=request.headers,
-        protocol=request.url.scheme,
-        host=request.headers.get("host", ""),
-        remote_ip=request.client.host if request.client else "",
+        protocol=scheme(request),
+        host=host(request),
+        remote_ip=remote_ip(hub, request),
     )
 
 
@@ -35,7 +37,9 @@ async def user_redirect(pages: Pages, request: Request, identity: Identity, path
     hook = pages.hub.options.user_redirect_hook
     if hook is None:
         return ""
-    return str(await _awaited(hook(path, tornado_like(request), pages.page_user(identity), pages.prefix)) or "")
+    return str(
+        await _awaited(hook(path, tornado_like(pages.hub, request), pages.page_user(identity), pages.prefix)) or ""
+    )
 
 
 async def default_url(pages: Pages, request: Request, identity: Identity) -> str:
@@ -43,7 +47,7 @@ async def default_url(pages: Pages, request: Request, identity: Identity) -> str
     url: Any = pages.hub.options.default_url
     if callable(url):
         handler = SimpleNamespace(
-            current_user=pages.page_user(identity), request=tornado_like(request), base_url=pages.prefix
+            current_user=pages.page_user(identity), request=tornado_like(pages.hub, request), base_url=pages.prefix
         )
         url = await _awaited(url(handler))
     return str(url or "")

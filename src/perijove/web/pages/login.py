@@ -11,6 +11,7 @@ from perijove.services.servers import request_stop
 from perijove.web import cookies
 from perijove.web.login import LoginRefused, log_out, submit
 from perijove.web.pages.view import Pages
+from perijove.web.requests import is_secure
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -54,7 +55,7 @@ async def _form(pages: Pages, request: Request, refused: LoginRefused | None = N
         custom_html=custom,
         request_otp=authenticator.request_otp,
         otp_prompt=authenticator.otp_prompt,
-        insecure=request.url.scheme == "http" and request.url.hostname not in _LOCAL,
+        insecure=not is_secure(request) and request.url.hostname not in _LOCAL,
     )
 
 

@@ -11,6 +11,7 @@ from perijove.domain.errors import Invalid, NotFound
 from perijove.domain.ids import UserId
 from perijove.services.shares import accept_offer, find_offer
 from perijove.web.pages.view import Pages, text
+from perijove.web.requests import safe_next
 
 
 async def show(pages: Pages, request: Request) -> Response:
@@ -37,6 +38,6 @@ async def accept(pages: Pages, request: Request) -> Response:
     except NotFound as error:
         raise Invalid(error.message, field="code") from error
     server = names.server_prefix(pages.hub.options.base_url, offer.owner, offer.server)
-    asked = text(form, "next")
+    asked = safe_next(pages.hub, request, text(form, "next"))
     # Only into the shared server: anything else would be a redirect for whoever made the link.
     return pages.redirect(asked if asked.startswith(server) else server, status=HTTPStatus.SEE_OTHER)

@@ -20,10 +20,10 @@ from perijove.services.identity import Identity, identify_user
 from perijove.services.server_rows import ServerRow, get_server
 from perijove.services.user_facts import user_facts
 from perijove.web.pages import hooks
-from perijove.web.pages.home import address_of
 from perijove.web.pages.refill import refill
 from perijove.web.pages.server_view import path_tail, server_view, with_next
 from perijove.web.pages.view import Pages
+from perijove.web.requests import remote_ip
 
 log = get_logger(__name__)
 
@@ -129,7 +129,7 @@ async def _start(pages: Pages, request: Request, target: Target, options: Mappin
         options=options,
         display_name=request.query_params.get("display_name") or None,
         actor=target.identity.name,
-        address=address_of(request),
+        address=remote_ip(pages.hub, request),
     )
     # Not waiting here for a quick end: the pending page is told of it at once, and shows why.
     return pages.redirect(with_next(server_view(pages.hub, target.user, target.name).pending_url, pages.next(request)))

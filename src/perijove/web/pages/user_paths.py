@@ -18,6 +18,7 @@ from perijove.services.server_rows import ServerRow, list_servers
 from perijove.services.users import get_user
 from perijove.web.pages.server_view import ServerView, path_tail, server_view, with_next
 from perijove.web.pages.view import LoginNeeded, Pages
+from perijove.web.requests import host, scheme
 
 MAX_REDIRECTS = 4
 LONGEST_WAIT_SECONDS = 10
@@ -112,7 +113,7 @@ def _wants_json(request: Request, path: str) -> bool:
 
 
 def _not_running_json(pages: Pages, request: Request, user: str, name: str) -> Response:
-    origin = f"{request.url.scheme}://{request.url.netloc}"
+    origin = f"{scheme(request)}://{host(request)}"
     message = (
         f"JupyterHub server no longer running at {_path_outside(pages, request)}. "
         f"Restart the server at {origin}{pages.prefix}spawn/{path_tail(user, name)}"
@@ -126,7 +127,8 @@ def _not_running_json(pages: Pages, request: Request, user: str, name: str) -> R
 def _path_outside(pages: Pages, request: Request) -> str:
     raw = request.scope.get("raw_path") or request.url.path.encode()
     path = bytes(raw).partition(b"?")[0].decode("latin-1")
-    return pages.hub.options.base_url + path.removeprefix(pages.prefix)
+    below = path.startswith(pages.prefix)
+    return pages.hub.options.base_url + path.removeprefix(pages.prefix) if below else path
 
 
 def _outside(pages: Pages, request: Request, *, redirects: int = 0) -> str:
