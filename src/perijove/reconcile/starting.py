@@ -37,6 +37,7 @@ log = get_logger(__name__)
 # Beyond the plug-in's own timeouts, before anyone may end the start as failed.
 MARGIN = timedelta(seconds=60)
 STOP_SECONDS = 60.0
+PROGRESS_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -128,6 +129,8 @@ class Start:
         try:
             url = await spawner.start()
         finally:
+            # It ends by itself when the start does; what it has to say until then is still told.
+            await asyncio.wait({progress}, timeout=PROGRESS_SECONDS)
             progress.cancel()
             await asyncio.gather(progress, return_exceptions=True)
         faults.hit("start.spawned")

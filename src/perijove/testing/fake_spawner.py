@@ -77,7 +77,6 @@ class FakeWorld:
             old.die(-9)
         server = FakeServer(spec.id, spec.generation, spec.api_token, dict(spec.user_options))
         server.lines.append(f"started generation {spec.generation}")
-        self.servers[spec.id] = server
         if silent:
             # Only a label: nobody listens there, and tests of silence do not connect.
             server.url = f"http://127.0.0.1:{next(self._ports)}"
@@ -85,6 +84,8 @@ class FakeWorld:
             server.listener = await asyncio.start_server(_answer, "127.0.0.1", 0)
             self._listeners.append(server.listener)
             server.url = f"http://127.0.0.1:{server.listener.sockets[0].getsockname()[1]}"
+        # Only now alive: whoever waits for it may end its hub at once, and finds it listening.
+        self.servers[spec.id] = server
         return server
 
     async def close(self) -> None:
