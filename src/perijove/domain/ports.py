@@ -182,6 +182,8 @@ class Authenticator(Protocol):
     request_otp: bool
     otp_prompt: str
     custom_html: str
+    # No rule of the configuration lets anybody in; the login page says what to set.
+    nobody_allowed: bool
     enable_auth_state: bool
     manage_groups: bool
     manage_roles: bool

@@ -48,7 +48,7 @@ async def _form(pages: Pages, request: Request, refused: LoginRefused | None = N
         next=quote(request.query_params.get("next", ""), safe="/"),
         username=refused.username if refused else "",
         login_error=refused.message if refused else "",
-        nobody_allowed=getattr(authenticator, "nobody_allowed", False),
+        nobody_allowed=authenticator.nobody_allowed,
         login_service=authenticator.login_service,
         authenticator_login_url=_authenticator_url(pages, request),
         authenticator=authenticator,
