@@ -205,6 +205,7 @@ async def serve_hub(
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
         serving = asyncio.create_task(server.serve(sockets=[sock]), name="uvicorn")
         stopping = asyncio.create_task(stop.wait())
+        asked = asyncio.create_task(hub.shutdown.asked.wait())
         try:
             while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn offers a flag, no event
                 await asyncio.sleep(0.005)
@@ -215,10 +216,12 @@ async def serve_hub(
             announced = ready(hub)
             if announced is not None:
                 await announced
-            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if hub.options.cleanup_servers:
+            await asyncio.wait({serving, stopping, asked}, return_when=asyncio.FIRST_COMPLETED)
+            wish = hub.shutdown.servers
+            if hub.options.cleanup_servers if wish is None else wish:
                 await stop_all_servers(hub)
         finally:
             stopping.cancel()
+            asked.cancel()
             server.should_exit = True
             await serving

@@ -78,6 +78,9 @@ class ActivityBuffer:
         """The latest time seen by this process, which the row may not have yet."""
         return self._seen["user"].get(user_id)
 
+    def last_server(self, server_id: int) -> datetime | None:
+        return self._seen["server"].get(server_id)
+
     def last_refresh(self, user_id: int) -> datetime | None:
         return self._seen["refresh"].get(user_id)
 

@@ -9,6 +9,7 @@ from perijove.lib.clock import Clock
 from perijove.services.activity import ActivityBuffer
 from perijove.services.auth_state import Crypt
 from perijove.services.identity_cache import IdentityCache
+from perijove.services.shutdown_wish import ShutdownWish
 from perijove.services.signing import Signer
 from perijove.services.throttle import LoginThrottle
 from perijove.store.database import Store
@@ -27,6 +28,7 @@ class HubContext:
     identities: IdentityCache
     activity: ActivityBuffer
     throttle: LoginThrottle = field(default_factory=LoginThrottle)
+    shutdown: ShutdownWish = field(default_factory=ShutdownWish)
     # Random, one per process: the owner of its leases.
     replica_id: str
     # Name of this machine, for host-bound spawners.

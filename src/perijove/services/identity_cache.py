@@ -115,6 +115,10 @@ class IdentityCache:
             self.forget(EVERYONE)
         elif event.kind is Kind.IDENTITY:
             self.forget(event.key)
+        elif event.kind is Kind.SERVER:
+            # What was rendered shows the owner's servers.
+            for hashed in self._credentials_of.get(event.data.get("user", ""), ()):
+                self._credentials[hashed].rendered.clear()
 
     def forget(self, key: str) -> None:
         """Drop an owner, its credentials and every answer that its groups went into; `*`: everything."""

@@ -42,7 +42,7 @@ def build_app(hub: HubContext, *, plugin_routes: Sequence[BaseRoute] = ()) -> AS
     site = pages.Pages(hub)
     inner = [
         *internal.routes(hub),
-        *oauth.routes(hub),
+        *oauth.routes(hub, site.render),
         *metrics_routes(hub),
         *plugin_routes,
         *api.routes(hub),

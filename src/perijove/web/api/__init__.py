@@ -1,0 +1,24 @@
+"""The REST API of JupyterHub, below `<base_url>hub/api`. Each module lists its endpoints with their scopes."""
+
+from starlette.routing import BaseRoute
+
+from perijove.services.context import HubContext
+from perijove.web.api import general, groups, proxy, servers, services, tokens, users
+from perijove.web.api.me import fast_paths
+
+__all__ = ["ENDPOINTS", "fast_paths", "routes"]
+
+ENDPOINTS = [
+    *general.ENDPOINTS,
+    *users.ENDPOINTS,
+    *servers.ENDPOINTS,
+    *tokens.ENDPOINTS,
+    *groups.ENDPOINTS,
+    *services.ENDPOINTS,
+    *proxy.ENDPOINTS,
+]
+
+
+def routes(hub: HubContext) -> list[BaseRoute]:
+    """Paths relative to `<base_url>hub`."""
+    return [endpoint.route(hub) for endpoint in ENDPOINTS]
