@@ -44,7 +44,6 @@ from perijove.store.database import Store
 from perijove.store.schema import users
 from perijove.store.tail import tail_forever
 from perijove.web.app import build_app
-from perijove.web.bridge import plugin_routes
 
 log = get_logger(__name__)
 
@@ -141,14 +140,14 @@ def _reachable(ip: str) -> str:
 
 
 @asynccontextmanager
-async def running_hub(hub: HubContext) -> AsyncIterator[ASGIApp]:
+async def running_hub(hub: HubContext, traits: Config) -> AsyncIterator[ASGIApp]:
     """The application with everything that works behind it: one replica. Leaves its leases behind free."""
     await roles.reconcile(hub)
     since = await hub.store.revision()
     await presence.arrive(hub)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        facts = hub_facts(hub.options, hub.store, b"")
+        facts = hub_facts(hub.options, hub.store, hub.options.cookie_secret or hub.store.cookie_secret)
         background: list[Coroutine[Any, Any, None]] = [
             Reconciler(hub, http).run(),
             run_chores(hub),
@@ -159,7 +158,7 @@ async def running_hub(hub: HubContext) -> AsyncIterator[ASGIApp]:
         ]
         tasks = [asyncio.create_task(work) for work in background]
         stack.push_async_callback(_depart, hub, tasks)
-        yield build_app(hub, plugin_routes=plugin_routes(hub))
+        yield build_app(hub, traits, facts)
 
 
 async def _depart(hub: HubContext, tasks: list[asyncio.Task[Any]]) -> None:
@@ -186,7 +185,7 @@ async def serve_hub(
     Raises `Unavailable` when the database does not answer at start, and the plug-ins' own
     configuration errors.
     """
-    async with open_hub(options, traits, plugins=plugins) as hub, running_hub(hub) as app:
+    async with open_hub(options, traits, plugins=plugins) as hub, running_hub(hub, traits) as app:
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -204,7 +203,9 @@ async def serve_hub(
         # Signals are the caller's; uvicorn would re-raise them after its own shutdown.
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
         serving = asyncio.create_task(server.serve(sockets=[sock]), name="uvicorn")
+        # Told from outside (a signal), or by an admin through the API.
         stopping = asyncio.create_task(stop.wait())
+        asked = asyncio.create_task(hub.shutdown.asked.wait())
         asked = asyncio.create_task(hub.shutdown.asked.wait())
         try:
             while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn offers a flag, no event

@@ -5,19 +5,23 @@ single-user server makes for each visitor). They are hit by machines, thousands 
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from traitlets.config import Config
 
 from perijove import WIRE_VERSION
 from perijove.lib.log import correlation_id
+from perijove.plugins.facts import HubFacts
 from perijove.services.context import HubContext
 from perijove.web import api, errors, oauth, pages
+from perijove.web.bridge import plugin_routes
 from perijove.web.internal import routes as internal
 from perijove.web.metrics import RequestMetrics, metrics_routes
+from perijove.web.requests import check_head
 
 FastPath = Callable[[Scope, Receive, Send], Awaitable[bool]]
 
@@ -33,24 +37,22 @@ _HEALTH_START: Message = {
 _HEALTH_BODY: Message = {"type": "http.response.body", "body": b""}
 
 
-def build_app(hub: HubContext, *, plugin_routes: Sequence[BaseRoute] = ()) -> ASGIApp:
-    """`plugin_routes`: the Tornado handlers of authenticators and `extra_handlers`, relative to `<base_url>hub`.
-
-    They come before our pages, so that an authenticator can replace `/login`, but after API and OAuth.
-    """
+def build_app(hub: HubContext, traits: Config, hub_facts: HubFacts) -> ASGIApp:
+    """The whole application. Handlers of plug-ins come before our pages: an authenticator may replace `/login`."""
     base = hub.options.base_url.rstrip("/")
-    site = pages.Pages(hub)
-    inner = [
+    own = pages.Pages(hub)
+    below_hub = [
         *internal.routes(hub),
-        *oauth.routes(hub, site.render),
+        *oauth.routes(hub, own.render),
         *metrics_routes(hub),
-        *plugin_routes,
+        *plugin_routes(own, traits, hub_facts),
         *api.routes(hub),
-        *pages.routes(site),
+        *pages.routes(own),
     ]
+    outside = pages.user_routes(own)
     app = Starlette(
-        routes=[Mount(f"{base}/hub", routes=inner), *pages.user_routes(site)],
-        exception_handlers=errors.handlers(hub, pages.error_renderer(site)),
+        routes=[Mount(f"{base}/hub", routes=below_hub), *([Mount(base, routes=outside)] if base else outside)],
+        exception_handlers=errors.handlers(hub, pages.error_renderer(own)),
     )
     return Front(hub, app, api.fast_paths(hub))
 
@@ -59,6 +61,7 @@ class Front:
     """Outermost ring: health, correlation id, version header, fast paths, metrics."""
 
     def __init__(self, hub: HubContext, app: ASGIApp, fast_paths: Mapping[str, FastPath]) -> None:
+        self._hub = hub
         prefix = hub.hub_prefix
         self._health = frozenset({f"{prefix}health", f"{prefix}api/health"})
         self._fast = {f"{prefix.rstrip('/')}{path}": handler for path, handler in fast_paths.items()}
@@ -83,6 +86,9 @@ class Front:
             await send(_HEALTH_BODY)
             return
         if path in self._fast and scope["method"] == "GET" and await self._fast[path](scope, receive, send):
+            return
+        if refused := check_head(scope):
+            await errors.json_error(self._hub, *refused)(scope, receive, send)
             return
         request_id = _request_id(scope)
         token = correlation_id.set(request_id)
