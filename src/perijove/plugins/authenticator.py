@@ -8,6 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from jupyterhub.auth import Authenticator as JupyterHubAuthenticator
+
 from perijove.domain.errors import HubError, Unavailable
 from perijove.domain.ports import AuthModel, UserFacts
 from perijove.plugins import facades
@@ -31,9 +33,11 @@ class HostedAuthenticator:
         *,
         user_exists: UserExists | None = None,
         make_handler: MakeHandler | None = None,
+        database: Any = None,
     ) -> None:
         self.plugin = plugin
-        self._facts = facts
+        # Session for plug-ins with tables of their own, for their handlers too.
+        self.database = database
         self._make_handler = make_handler
         self._hub = facades.hub_facade(facts)
         self._settings = facades.user_settings(facts, self._hub, plugin)
@@ -53,17 +57,19 @@ class HostedAuthenticator:
         self.refresh_pre_stop = bool(getattr(plugin, "refresh_pre_stop", False))
         self.auth_refresh_age_seconds = float(plugin.auth_refresh_age)
         self.auth_refresh_strict = bool(getattr(plugin, "auth_refresh_strict", False))
+        self.nobody_allowed = not _allows_somebody(plugin)
         _normalise_names(plugin)
-        self._ask_for_existing(user_exists)
+        if user_exists is not None:
+            self.ask_for_existing(user_exists)
         plugin.check_allow_config()
 
-    def _ask_for_existing(self, user_exists: UserExists | None) -> None:
+    def ask_for_existing(self, user_exists: UserExists) -> None:
         """Put the one name that matters into `allowed_users`, or take it out, right before it is looked up.
 
         Wrapped on the instance, not in a derived class: JupyterHub looks for the class that defines
         `check_allowed` (or its old name) and must find the plug-in's.
         """
-        if user_exists is None or not self.plugin.allow_existing_users:
+        if not self.plugin.allow_existing_users:
             return
         plugin, check_allowed = self.plugin, self.plugin.check_allowed
         configured = frozenset(plugin.allowed_users)
@@ -111,8 +117,10 @@ class HostedAuthenticator:
     # -- logging in
 
     async def authenticate(self, form: Mapping[str, str], request: Mapping[str, Any]) -> AuthModel | None:
-        handler = self._make_handler(request, form) if self._make_handler else None
-        return await self.authenticate_with(handler, dict(form))
+        # Plug-ins index these two without looking; a form without them is a wrong password, not a crash.
+        data = {"username": "", "password": "", **form}
+        handler = self._make_handler(request, data) if self._make_handler else None
+        return await self.authenticate_with(handler, data)
 
     async def authenticate_with(self, handler: Any, data: Any) -> AuthModel | None:
         """The whole pipeline with a handler at hand: `data` is None for logins by redirect."""
@@ -120,6 +128,9 @@ class HostedAuthenticator:
             answer = await call("Authenticator.authenticate()", self.plugin.get_authenticated_user, handler, data)
             return None if not answer else await self.model(answer)
         except (Exception, SystemExit) as exc:
+            if isinstance(exc, TypeError) and "non-ASCII" in str(exc):
+                # `secrets.compare_digest` of the shared passwords takes no other text, so it cannot be one.
+                return None
             raise self._failed(exc, "authenticating") from exc
 
     async def model(self, answer: Mapping[str, Any] | str) -> AuthModel:
@@ -211,3 +222,9 @@ def _normalise_names(plugin: Any) -> None:
             raise ValueError(f"admin_users or allowed_users lists {name!r}, which is not a valid user name")
     if plugin.allowed_users:
         plugin.allowed_users |= plugin.admin_users
+
+
+def _allows_somebody(plugin: Any) -> bool:
+    """Whether any rule could let a person in. Without one every login is refused, which the login page explains."""
+    own_rule = type(plugin).check_allowed is not JupyterHubAuthenticator.check_allowed
+    return bool(own_rule or plugin.any_allow_config or plugin.admin_users)

@@ -65,7 +65,11 @@ class ClassHost:
             ) from exc
         prefix = server_prefix(self._facts.base_url, spec.user.name, spec.name)
         hosted = HostedSpawner(
-            plugin, spec, authenticator=self._authenticator, new_server=lambda: facades.server_row("", prefix)
+            plugin,
+            spec,
+            authenticator=self._authenticator,
+            new_server=lambda: facades.server_row("", prefix),
+            live=self.live,
         )
         await hosted.read_scopes()
         return hosted

@@ -9,15 +9,13 @@ from jupyterhub.spawner import Spawner
 from traitlets.config import Config
 
 from perijove.plugins.authenticator import HostedAuthenticator, MakeHandler, UserExists
-from perijove.plugins.errors import details_of
-from perijove.plugins.facades import NoDatabase
+from perijove.plugins.database import PluginDatabase
 from perijove.plugins.facts import HubFacts
 from perijove.plugins.host import ClassHost
 from perijove.plugins.resolve import PluginNotFound, find_class
+from perijove.plugins.tornado_app import LoginRequests
 
 __all__ = ["HubFacts", "PluginMisconfigured", "PluginNotFound", "load_authenticator", "load_spawner_host"]
-
-log = logging.getLogger(__name__)
 
 
 class PluginMisconfigured(Exception):
@@ -45,13 +43,14 @@ def load_authenticator(
     user_exists: UserExists | None = None,
     make_handler: MakeHandler | None = None,
 ) -> HostedAuthenticator:
-    """`user_exists(name)` answers for `allow_existing_users`."""
+    """`user_exists(name)` answers for `allow_existing_users`; it may also be set later (`ask_for_existing`)."""
     cls = find_class("authenticator", authenticator_class, Authenticator)
     path = f"{cls.__module__}.{cls.__qualname__}"
+    database = PluginDatabase(facts.data_dir / "plugins.sqlite", path)
     try:
-        plugin = cls(config=traits, log=logging.getLogger(path), _deprecated_db_session=NoDatabase())
-        return HostedAuthenticator(plugin, facts, user_exists=user_exists, make_handler=make_handler)
+        plugin = cls(config=traits, log=logging.getLogger(path), _deprecated_db_session=database)
+        handlers = make_handler or LoginRequests(facts, plugin, traits)
+        return HostedAuthenticator(plugin, facts, user_exists=user_exists, make_handler=handlers, database=database)
     # Constructors of plug-ins check their configuration and raise what they like.
     except Exception as exc:
-        log.debug("%s", details_of(exc))
         raise PluginMisconfigured(f"{path} refuses its configuration: {exc}") from exc

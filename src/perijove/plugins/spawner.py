@@ -33,12 +33,23 @@ _WATCH_SECONDS = 0.1
 class HostedSpawner:
     """Adapts one plug-in instance to `ports.Spawner`."""
 
-    def __init__(self, plugin: Any, spec: ServerSpec, *, authenticator: Any, new_server: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        plugin: Any,
+        spec: ServerSpec,
+        *,
+        authenticator: Any,
+        new_server: Callable[[], Any],
+        live: dict[tuple[str, str], Any],
+    ) -> None:
         self.plugin = plugin
         self.spec = spec
         self._name = f"{spec.user.name}:{spec.name}" if spec.name else spec.user.name
         self._authenticator = authenticator
         self._new_server = new_server
+        # Where handlers of plug-ins find the instance while it starts.
+        self._live = live
+        self._key = (spec.user.name, spec.name)
         self._begun = asyncio.Event()
         self._ended = asyncio.Event()
         self.server_token_scopes: Sequence[str] = ()
@@ -54,6 +65,7 @@ class HostedSpawner:
     # -- start
 
     async def start(self) -> str:
+        self._live[self._key] = self.plugin
         try:
             await self._prepare()
             result = await self._run_start()
@@ -62,6 +74,7 @@ class HostedSpawner:
             except SpawnFailed as exc:
                 raise await self._with_log(exc) from exc.__cause__
         finally:
+            self._live.pop(self._key, None)
             self._ended.set()
             self.plugin._start_pending = False  # noqa: SLF001 - plug-ins read JupyterHub's state flags
             self.plugin._spawn_pending = False  # noqa: SLF001 - as above
