@@ -97,7 +97,7 @@ class BridgeRoute(BaseRoute):
         self.path = "plug-in"  # label of metrics
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] == "http" and self._bridge.handles(scope["path"]):
+        if scope["type"] == "http" and self._bridge.handles(scope):
             return Match.FULL, {"route": self}
         return Match.NONE, {}
 
