@@ -206,7 +206,6 @@ async def serve_hub(
         # Told from outside (a signal), or by an admin through the API.
         stopping = asyncio.create_task(stop.wait())
         asked = asyncio.create_task(hub.shutdown.asked.wait())
-        asked = asyncio.create_task(hub.shutdown.asked.wait())
         try:
             while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn offers a flag, no event
                 await asyncio.sleep(0.005)
@@ -224,5 +223,6 @@ async def serve_hub(
         finally:
             stopping.cancel()
             asked.cancel()
+            hub.bus.close()
             server.should_exit = True
             await serving

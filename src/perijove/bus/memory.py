@@ -64,6 +64,12 @@ class Bus:
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
         self._listeners: list[Callable[[Event | Lagged], None]] = []
+        # The hub stops: whoever streams to a client ends, or the server would wait for clients that never leave.
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+        self.lag()
 
     def publish(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -87,6 +93,8 @@ class Bus:
     def subscribe(self, *kinds: str) -> Iterator[Subscription]:
         """Events of these kinds (all without any) from now on."""
         subscription = Subscription(frozenset(kinds) or None)
+        if self.closed:
+            subscription.lag()
         self._subscriptions.add(subscription)
         try:
             yield subscription

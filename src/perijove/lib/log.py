@@ -45,7 +45,14 @@ def configure(*, json: bool = False, debug: bool = False, stream: Any = None) ->
     renderer: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if json
-        else [structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0)]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=target.isatty(),
+                pad_event_to=0,
+                # The pretty ones print local variables, secrets among them.
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -70,6 +77,7 @@ def configure(*, json: bool = False, debug: bool = False, stream: Any = None) ->
         "alembic",
         "alembic.runtime.migration",
         "uvicorn.access",
+        "uvicorn.error",
         "tornado.access",
         "urllib3",
     ):

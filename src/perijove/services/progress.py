@@ -26,7 +26,7 @@ async def wait_settled(hub: HubContext, server_id: ServerId, timeout_seconds: fl
             async with hub.store.read() as connection:
                 row = await by_id(connection, server_id)
             left = deadline - hub.clock.monotonic()
-            if row is None or row.pending is None or left <= 0:
+            if row is None or row.pending is None or left <= 0 or hub.bus.closed:
                 return row
             await _next_change(hub, changes, str(server_id), min(left, REREAD_SECONDS))
 
@@ -100,6 +100,8 @@ async def _follow(hub: HubContext, server_id: ServerId) -> AsyncIterator[dict[st
                 yield ready_event(hub, row) if row is not None and row.ready else failed_event(row)
                 return
             await _next_change(hub, changes, str(server_id), REREAD_SECONDS)
+            if hub.bus.closed:
+                return
 
 
 def ready_event(hub: HubContext, row: ServerRow) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Routes:
             yield await self._line(missed, last)
             while True:
                 taken = await subscription.take(KEEP_ALIVE_SECONDS)
-                if any(isinstance(item, Lagged) for item in taken):
+                if self.hub.bus.closed or any(isinstance(item, Lagged) for item in taken):
                     return
                 # The outbox, not the hint, says what happened: complete, in order, from any replica.
                 events = await table.events_since(self.hub, last)
