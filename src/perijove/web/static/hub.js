@@ -100,9 +100,32 @@
     window.addEventListener("pagehide", done);
   }
 
+  // The page of a stop: looks every other second whether it still says the same.
+  async function watchForChange(panel) {
+    try {
+      const text = await (await fetch(location.href)).text();
+      if (!text.includes("data-refresh=")) { location.reload(); return; }
+    } catch {
+      // The hub restarts or the network is gone: look again.
+    }
+    setTimeout(watchForChange, panel.dataset.refresh * 1000, panel);
+  }
+
+  // Screen readers hear what a swap changed: a live region has to be there before its text.
+  function announce() {
+    const live = document.getElementById("live");
+    if (!live) return;
+    const said = [...all("[data-announce]")].map((el) => el.textContent.trim().replace(/\s+/g, " ")).join(", ");
+    if (live.dataset.before !== undefined && live.dataset.before !== said) live.textContent = said;
+    live.dataset.before = said;
+  }
+
   reveal(document);
   countSelected();
+  announce();
+  const refreshing = document.querySelector("[data-refresh]");
+  if (refreshing) setTimeout(watchForChange, refreshing.dataset.refresh * 1000, refreshing);
   const starting = document.getElementById("starting");
   if (starting) followProgress(starting);
-  document.addEventListener("htmx:after:swap", () => { reveal(document); countSelected(); });
+  document.addEventListener("htmx:after:swap", () => { reveal(document); countSelected(); announce(); });
 })();
