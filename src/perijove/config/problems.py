@@ -6,6 +6,7 @@ before anybody is told. A `Note` never stops anything. Neither knows about termi
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -123,7 +124,18 @@ def nearest(word: str, choices: Iterable[str], *, cutoff: float = 0.6) -> str | 
     return by_plain[found[0]] if found else None
 
 
-def _source_line(position: Position) -> str | None:
+# A line of the file is quoted under a problem, but never one that may hold a secret.
+_SECRET = re.compile(r"passw|secret|token|key|credential|cert|url|consumers", re.IGNORECASE)
+
+
+def is_secret(path: KeyPath) -> bool:
+    """Whether what stands at `path` may be a secret, judged by the names of the keys."""
+    return any(isinstance(step, str) and _SECRET.search(step) for step in path)
+
+
+def _source_line(position: Position, path: KeyPath) -> str | None:
+    if is_secret(path):
+        return None
     try:
         lines = position.file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -136,7 +148,7 @@ def _render_one(problem: Problem) -> list[str]:
     at = problem.position
     lines = [f"{at}  {dotted(problem.path)}".rstrip() if at else dotted(problem.path) or "configuration"]
     lines.append(f"    {problem.message}")
-    source = _source_line(at) if at else None
+    source = _source_line(at, problem.path) if at else None
     if at and source is not None:
         number = str(at.line)
         lines.append(f"      {number} | {source.rstrip()}")

@@ -13,11 +13,22 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from perijove.config.merge import coalesce
-from perijove.config.problems import KeyPath, Note, NoteKind, Problem, dotted, nearest
+from perijove.config.problems import KeyPath, Note, NoteKind, Problem, dotted, is_secret, nearest
 from perijove.config.schema.base import KUBERNETES, Section
 from perijove.config.schema.settings import Settings
 from perijove.config.yaml import Node
 
+# Traits that people look for among the keys of `singleuser`, where the chart never had them.
+SPAWNER_TRAITS = frozenset(
+    {
+        "allowed_images", "args", "automount_service_account_token", "container_security_context",
+        "delete_pvc", "delete_stopped_pods", "dns_policy", "enable_user_namespaces", "environment",
+        "extra_container_config", "gid", "http_timeout", "hub_connect_ip", "ip",
+        "modify_pod_hook", "namespace", "notebook_dir", "pod_security_context", "port", "pre_spawn_hook",
+        "priority_class_name", "privileged", "runtime_class_name", "scheduler_name",
+        "share_process_namespace", "supplemental_gids", "user_namespace_template", "working_dir",
+    }
+)  # fmt: skip
 _EXPECTED = {
     "string_type": "a string",
     "bool_type": "true or false",
@@ -120,15 +131,21 @@ def _slipped_from(root: Node, path: KeyPath) -> tuple[str, ...] | None:
 
 
 def _problem(root: Node, error: ErrorDetails) -> Problem:
-    path, node = _place(root, error["loc"])
+    below = error.get("ctx", {}).get("below")
+    path, node = _place(root, error["loc"] if below is None else (*error["loc"], below))
     kind = error["type"]
     if kind == "extra_forbidden":
         return _unknown_key(root, path, node)
     if kind == "missing":
         missing = (*path, str(error["loc"][-1]))
         return Problem(missing, f"`{missing[-1]}` is missing", node.where, remedy=f"add `{missing[-1]}:`")
+    if is_secret(path) and not isinstance(node.value, dict | list):
+        node = Node(node.value, node.position, node.key_position, text="…")
+        message = "this is of the wrong kind" if node.value is not None else "this is empty (null)"
+    else:
+        message = f"this is {describe(node.value)}"
     expected, remedy = _expectation(error, node)
-    return Problem(path, f"this is {describe(node.value)}", node.where, expected, remedy)
+    return Problem(path, message, node.where, expected, remedy)
 
 
 def _place(root: Node, loc: tuple[int | str, ...]) -> tuple[KeyPath, Node]:
@@ -147,7 +164,7 @@ def _expectation(error: ErrorDetails, node: Node) -> tuple[str, str]:
     context = error.get("ctx", {})
     match error["type"]:
         case "expected":
-            return context["what"], context["remedy"]
+            return context["what"], context["remedy"].replace("{text}", node.text)
         case "literal_error":
             # pydantic writes 'a', 'b' or 'c'.
             choices = re.findall(r"'([^']*)'", str(context["expected"]))
@@ -165,7 +182,7 @@ def _type_remedy(kind: str, node: Node) -> str:
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f'write it in quotes: "{node.text}"'
     if kind in ("bool_type", "int_type", "float_type") and isinstance(value, str):
-        return f"remove the quotes: {value}" if re.fullmatch(r"[-\w.]+", value) else ""
+        return f"remove the quotes: {node.text}" if re.fullmatch(r"[-\w.]+", value) else ""
     if kind == "list_type" and isinstance(value, str | int | float | bool):
         return f"write it as a list: [{node.text}]"
     if kind.startswith(("model", "dict")) and value is None:
@@ -199,13 +216,23 @@ def _unknown_key(root: Node, path: KeyPath, node: Node) -> Problem:
     elif close := nearest(name, known, cutoff=0.75):
         remedy = f"did you mean `{close}`?"
     elif 0 < len(homes := _homes().get(name, [])) <= 2:  # noqa: PLR2004 - more would be guessing
-        remedy = "it belongs at " + " or ".join(f"`{dotted(home)}`" for home in homes)
+        remedy = "it belongs " + " or ".join(_home_text(home) for home in homes)
+    elif path[:-1] == ("singleuser",) and (trait := _snake(name)) in SPAWNER_TRAITS:
+        remedy = f"as a trait of the spawner it is `hub.config.KubeSpawner.{trait}`"
     elif close := nearest(name, known):
         remedy = f"did you mean `{close}`?"
     else:
         remedy = ""
     expected = f"one of {', '.join(sorted(known))}" if 0 < len(known) <= 12 else ""  # noqa: PLR2004 - a line
     return Problem(path, message, node.where, expected, remedy)
+
+
+def _home_text(home: tuple[str, ...]) -> str:
+    return f"at `{dotted(home)}`" if len(home) > 1 else f"at the top level, as `{home[0]}:` without indentation"
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"([A-Z])", lambda match: f"_{match[1].lower()}", name)
 
 
 def without_effect_here(root: Node) -> list[KeyPath]:

@@ -133,7 +133,8 @@ class _Builder:
             case "SequenceStartEvent":
                 built = self.sequence(event, path)
             case _:
-                return self.map(event, path)
+                built = self.map(event, path)
+        # Only now: an anchor around its own alias would make a tree without end.
         if event.anchor:
             self.anchors[event.anchor] = built
         return built
@@ -176,8 +177,6 @@ class _Builder:
         own: dict[str, Node] = {}
         merged: list[Node] = []
         built = Node(own, self.place(event.start_mark))
-        if event.anchor:
-            self.anchors[event.anchor] = built
         for key_event in self.events:
             if type(key_event).__name__ == "MappingEndEvent":
                 break

@@ -17,9 +17,12 @@ from pydantic_core import PydanticCustomError
 KUBERNETES: Final = "x-applies-on-kubernetes"
 
 
-def expected(what: str, remedy: str = "") -> PydanticCustomError:
-    """The error of a value that is not `what`."""
-    return PydanticCustomError("expected", "expected {what}", {"what": what.replace("{", "{{"), "remedy": remedy})
+def expected(what: str, remedy: str = "", *, below: str | int | None = None) -> PydanticCustomError:
+    """The error of a value that is not `what`. `below`: the key or index under which it is wrong.
+
+    In `remedy`, `{text}` stands for what the file says there.
+    """
+    return PydanticCustomError("expected", "expected {what}", {"what": what, "remedy": remedy, "below": below})
 
 
 class Section(BaseModel):
@@ -95,7 +98,7 @@ def _text(value: Any) -> Any:
         case int():
             return str(value)
         case float():
-            raise expected("a string", f'write it in quotes: "{value:g}"')
+            raise expected("a string", 'write it in quotes: "{text}"')
     return value
 
 
@@ -106,7 +109,7 @@ Labels = dict[str, Text]
 
 def _quoted(value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise expected("a string", f'write it in quotes: "{value}"; unquoted, 1.10 is the number 1.1')
+        raise expected("a string", 'write it in quotes: "{text}"; unquoted, it is a number and loses zeros')
     return value
 
 
@@ -172,7 +175,7 @@ _VARIABLE: Final = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 def _variable(name: str, value: Any) -> Any:
     """One variable as a string, or as `{"valueFrom": {...}}`."""
     if not _VARIABLE.fullmatch(name):
-        raise expected(f"a name of an environment variable instead of {name!r}")
+        raise expected("the name of an environment variable: letters, digits and _", below=name)
     match value:
         case bool():
             return "true" if value else "false"
@@ -186,7 +189,7 @@ def _variable(name: str, value: Any) -> Any:
             return {"valueFrom": dict(source)}
         case {"value": inner}:
             return _variable(name, inner)
-    raise expected(f"a string, or valueFrom, for {name}", "put the value in quotes")
+    raise expected("a string, or valueFrom", "put the value in quotes", below=name)
 
 
 def _environment(value: Any) -> Any:
@@ -197,9 +200,9 @@ def _environment(value: Any) -> Any:
         }
     if isinstance(value, list):
         result = {}
-        for entry in value:
+        for index, entry in enumerate(value):
             if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-                raise expected("entries with `name` and `value` or `valueFrom`", "- name: X\n  value: y")
+                raise expected("`name`, and `value` or `valueFrom`", "- name: X\n  value: y", below=index)
             result[entry["name"]] = _variable(entry["name"], {"value": "", **entry})
         return result
     if value is None:

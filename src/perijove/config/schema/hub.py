@@ -63,7 +63,7 @@ def _pieces(value: Any) -> Any:
     if isinstance(value, Mapping):
         for name, piece in value.items():
             if not isinstance(piece, str | None):
-                raise expected(f"Python code as a string under {name}", "put `|` behind the colon")
+                raise expected("Python code, as a string", "put `|` behind the colon", below=name)
         return {name: piece for name, piece in value.items() if piece is not None}
     raise expected("Python code: a string, or a map of named strings")
 
@@ -82,9 +82,9 @@ def _classes(value: Any) -> Any:
         return value
     for name, traits in value.items():
         if not _CLASS_NAME.fullmatch(name):
-            raise expected(f"class names, which start with a capital letter, instead of `{name}`")
+            raise expected("the name of a class, which starts with a capital letter", below=name)
         if not isinstance(traits, Mapping | None):
-            raise expected(f"a map of trait: value under {name}")
+            raise expected("a map of trait: value", below=name)
     return {name: traits or {} for name, traits in value.items()}
 
 
