@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, bindparam, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from perijove.domain import roles as role_rules
@@ -42,15 +42,27 @@ class ServerFacts:
 
     @property
     def pending(self) -> str | None:
-        return states.pending(Desired(self.desired), Observed(self.observed))
+        return _WORDS[self.desired, self.observed][0]
 
     @property
     def ready(self) -> bool:
-        return states.ready(Desired(self.desired), Observed(self.observed))
+        return _WORDS[self.desired, self.observed][1]
 
     @property
     def active(self) -> bool:
-        return states.active(Desired(self.desired), Observed(self.observed))
+        return _WORDS[self.desired, self.observed][2]
+
+
+# All pairs there are: a page asks for these words a thousand times.
+_WORDS: dict[tuple[str, str], tuple[str | None, bool, bool]] = {
+    (desired, observed): (
+        states.pending(desired, observed),
+        states.ready(desired, observed),
+        states.active(desired, observed),
+    )
+    for desired in Desired
+    for observed in Observed
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -216,55 +228,63 @@ async def _complete(
     return users
 
 
-async def _groups(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, list[str]]:
-    members, groups = schema.user_groups.c, schema.groups.c
-    statement = (
-        select(members.user_id, groups.name)
-        .join_from(schema.user_groups, schema.groups, groups.id == members.group_id)
-        .where(members.user_id.in_(ids))
-        .order_by(groups.name)
+# Built once, with one parameter for any number of ids: putting the list into the statement costs more than
+# the query.
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_GROUP_QUERY = (
+    select(schema.user_groups.c.user_id, schema.groups.c.name)
+    .join_from(schema.user_groups, schema.groups, schema.groups.c.id == schema.user_groups.c.group_id)
+    .where(schema.user_groups.c.user_id.in_(_IDS))
+    .order_by(schema.groups.c.name)
+)
+_ROLE_QUERY = select(schema.user_roles.c.user_id, schema.user_roles.c.role_id).where(
+    schema.user_roles.c.user_id.in_(_IDS)
+)
+_SERVER_QUERY = (
+    select(
+        schema.servers.c.id,
+        schema.servers.c.user_id,
+        schema.servers.c.name,
+        schema.servers.c.display_name,
+        schema.servers.c.desired,
+        schema.servers.c.observed,
+        schema.servers.c.started,
+        schema.servers.c.last_activity,
+        schema.servers.c.user_options,
     )
+    .where(schema.servers.c.user_id.in_(_IDS))
+    .order_by(schema.servers.c.user_id, schema.servers.c.name)
+)
+# By (with state, with stopped ones).
+_SERVER_QUERIES = {
+    (False, True): _SERVER_QUERY,
+    (True, True): _SERVER_QUERY.add_columns(schema.servers.c.state),
+    (False, False): _SERVER_QUERY.where(_ACTIVE),
+    (True, False): _SERVER_QUERY.add_columns(schema.servers.c.state).where(_ACTIVE),
+}
+
+
+async def _groups(connection: AsyncConnection, ids: Sequence[int]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
-    for user_id, name in (await connection.execute(statement)).all():
+    for user_id, name in (await connection.execute(_GROUP_QUERY, {"ids": ids})).all():
         found.setdefault(user_id, []).append(name)
     return found
 
 
 async def _roles(hub: "HubContext", connection: AsyncConnection, ids: Sequence[int]) -> dict[int, list[str]]:
     table = await role_table(hub, connection)
-    assigned = schema.user_roles.c
-    statement = select(assigned.user_id, assigned.role_id).where(assigned.user_id.in_(ids))
     found: dict[int, list[str]] = {}
-    for user_id, role_id in (await connection.execute(statement)).all():
+    for user_id, role_id in (await connection.execute(_ROLE_QUERY, {"ids": ids})).all():
         if role_id in table:
             found.setdefault(user_id, []).append(table[role_id][0])
     return found
 
 
-def _server_query(*, with_state: bool) -> Select[Any]:
-    s = schema.servers.c
-    columns = [
-        s.id,
-        s.user_id,
-        s.name,
-        s.display_name,
-        s.desired,
-        s.observed,
-        s.started,
-        s.last_activity,
-        s.user_options,
-    ]
-    return select(*columns, s.state) if with_state else select(*columns)
-
-
 async def _servers(
     connection: AsyncConnection, ids: Sequence[int], *, with_state: bool, with_stopped: bool
 ) -> dict[int, dict[str, ServerFacts]]:
-    s = schema.servers.c
-    statement = _server_query(with_state=with_state).where(s.user_id.in_(ids))
-    if not with_stopped:
-        statement = statement.where(_ACTIVE)
+    statement = _SERVER_QUERIES[with_state, with_stopped]
     found: dict[int, dict[str, ServerFacts]] = {}
-    for row in (await connection.execute(statement.order_by(s.user_id, s.name))).all():
+    for row in (await connection.execute(statement, {"ids": ids})).all():
         found.setdefault(row[1], {})[row[2]] = ServerFacts(*row)
     return found

@@ -43,24 +43,30 @@ class Server(Protocol):
     def state(self) -> Mapping[str, Any] | None: ...
 
 
-def server_model(hub: HubContext, user: str, server: Server, *, with_state: bool = False) -> dict[str, Any]:
-    """Server; `with_state` needs `admin:server_state`."""
+def server_model(
+    hub: HubContext, user: str, server: Server, *, with_state: bool = False, escaped: str = ""
+) -> dict[str, Any]:
+    """Server; `with_state` needs `admin:server_state`. `escaped`: the user's name, where that is known already."""
+    name = server.name
+    escaped = escaped or escape(user)
+    part = escape(name) if name else ""
     base, public = hub.options.base_url, hub.options.public_url
-    url = server_prefix(base, user, server.name)
-    progress_url = f"{hub.hub_prefix}api{server_path(user, server.name)}/progress"
+    url = f"{base}user/{escaped}/{part}/" if part else f"{base}user/{escaped}/"
+    path = f"servers/{part}" if part else "server"
+    progress_url = f"{hub.hub_prefix}api/users/{escaped}/{path}/progress"
     origin = _origin(public) if public else None
-    pending, ready = server.pending, server.ready
     seen = hub.activity.last_server(server.id)
     activity = server.last_activity
+    active = server.active
     model = {
-        "name": server.name,
-        "display_name": server.display_name or server.name,
-        "full_name": full_name(user, server.name),
+        "name": name,
+        "display_name": server.display_name or name,
+        "full_name": full_name(user, name),
         "last_activity": seen if seen is not None and (activity is None or seen > activity) else activity,
-        "started": server.started if server.active else None,
-        "pending": pending,
-        "ready": ready,
-        "stopped": not server.active,
+        "started": server.started if active else None,
+        "pending": server.pending,
+        "ready": server.ready,
+        "stopped": not active,
         "url": url,
         "user_options": server.user_options,
         "progress_url": progress_url,
@@ -70,11 +76,6 @@ def server_model(hub: HubContext, user: str, server: Server, *, with_state: bool
     if with_state:
         model["state"] = server.state or {}
     return model
-
-
-def server_path(user: str, name: str) -> str:
-    """Below `<hub>api`."""
-    return f"/users/{escape(user)}/servers/{escape(name)}" if name else f"/users/{escape(user)}/server"
 
 
 def _origin(public_url: str) -> str:
@@ -138,14 +139,17 @@ class UserModels:
         return self._auth_state.for_user(user.name, user.groups)
 
     def _server_models(self, user: UserRow, groups: Collection[str]) -> dict[str, Any]:
-        models = {}
+        models: dict[str, Any] = {}
+        if not user.servers:
+            return models
+        escaped = escape(user.name)
         for name, server in user.servers.items():
             if not self.stopped and not server.active:
                 continue
             whole = full_name(user.name, name)
             if self._servers.for_server(whole, groups):
                 with_state = self._state.for_server(whole, groups)
-                models[name] = server_model(self.hub, user.name, server, with_state=with_state)
+                models[name] = server_model(self.hub, user.name, server, with_state=with_state, escaped=escaped)
         return models
 
 

@@ -19,7 +19,6 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from perijove.domain.errors import Forbidden, Invalid, NotFound, Unauthenticated
-from perijove.domain.scopes import parse
 from perijove.services.context import HubContext
 from perijove.services.identity import Identity, require
 from perijove.web.errors import api_headers, json_error
@@ -131,12 +130,11 @@ def _clean(value: str) -> str:
 
 
 def _filtered(scope: str, path: Mapping[str, str]) -> str:
-    parsed = parse(scope)
-    if not parsed.kind:
+    base, bare, kind = scope.partition("!")
+    if not bare:
         return scope
-    if parsed.kind == "server":
-        return f"{parsed.base}!server={path['user']}/{path.get('server', '')}"
-    return f"{parsed.base}!{parsed.kind}={path[parsed.kind]}"
+    value = f"{path['user']}/{path.get('server', '')}" if kind == "server" else path[kind]
+    return f"{base}!{kind}={value}"
 
 
 class Endpoint:
