@@ -12,8 +12,9 @@ after a crash in between:
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from time import perf_counter
 from typing import Any
 
 import aiohttp
@@ -23,7 +24,7 @@ from perijove.domain.errors import HubError, SpawnFailed
 from perijove.domain.ids import UserId
 from perijove.domain.ports import Spawner
 from perijove.domain.states import Desired, Observed, Phase
-from perijove.lib import faults
+from perijove.lib import faults, metrics
 from perijove.lib.log import get_logger
 from perijove.reconcile.operation import Operation, forget_credentials
 from perijove.reconcile.readiness import died, wait_ready
@@ -44,6 +45,7 @@ PROGRESS_SECONDS = 1.0
 class Start:
     operation: Operation
     http: aiohttp.ClientSession
+    began: float = field(default_factory=perf_counter)
 
     async def run(self) -> None:
         """Raises `LeaseLost` when another replica took over; every other end is in the row."""
@@ -189,6 +191,7 @@ class Start:
             await self.operation.write(tx, row, values, event=last, release=True)
             await spawn_limits.note_outcome(tx, limit=hub.options.consecutive_failure_limit, failed=False)
         faults.hit("start.settled")
+        metrics.spawn_duration.labels("success").observe(perf_counter() - self.began)
         log.info("server started", user=row.user_name, server=row.name, url=url)
 
     async def _relay_progress(self, row: ServerRow, spawner: Spawner) -> None:

@@ -5,8 +5,9 @@ Every step can be done twice: a spawner's `stop` is safe on something already go
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from time import perf_counter
 from typing import Any
 
 from sqlalchemy import delete
@@ -15,7 +16,7 @@ from perijove.domain.errors import SpawnFailed
 from perijove.domain.events import Event, Kind
 from perijove.domain.ports import Exited, Spawner
 from perijove.domain.states import Desired, Observed, Phase
-from perijove.lib import faults
+from perijove.lib import faults, metrics
 from perijove.lib.log import get_logger
 from perijove.reconcile.operation import Operation, forget_credentials
 from perijove.reconcile.starting import failure_of, stopped
@@ -34,6 +35,7 @@ class Stop:
     operation: Operation
     # Set when a poll found it dead: the same steps, and the end is recorded as a failure.
     exited: Exited | None = None
+    began: float = field(default_factory=perf_counter)
 
     async def run(self) -> None:
         """Raises `LeaseLost` when another replica took over."""
@@ -82,6 +84,7 @@ class Stop:
             deleting = current.desired is Desired.DELETED
             await self.operation.write(tx, row, values, release=not deleting)
         faults.hit("stop.settled")
+        metrics.stop_seconds.labels("failure" if error is not None else "success").observe(perf_counter() - self.began)
         log.info("server stopped", user=row.user_name, server=row.name, unexpected=self.exited is not None)
         return await self.operation.read() if deleting else current
 

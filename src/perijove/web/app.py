@@ -6,6 +6,7 @@ single-user server makes for each visitor). They are hit by machines, thousands 
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,6 +20,7 @@ from perijove.plugins.facts import HubFacts
 from perijove.services.context import HubContext
 from perijove.web import api, errors, oauth, pages
 from perijove.web.bridge import plugin_routes
+from perijove.web.convergence import revision_header
 from perijove.web.internal import routes as internal
 from perijove.web.metrics import RequestMetrics, metrics_routes
 from perijove.web.requests import check_head
@@ -73,7 +75,8 @@ class Front:
             for name, value in hub.options.headers.items()
             if name.lower() != "content-security-policy"
         ]
-        self._extra_names = frozenset(name for name, _ in self._extra)
+        # Said once each: ours, and what the operator puts in place of a page's own.
+        self._own_names = frozenset({self._version[0], *(name for name, _ in self._extra)})
         self._metrics = RequestMetrics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,13 +95,15 @@ class Front:
             return
         request_id = _request_id(scope)
         token = correlation_id.set(request_id)
+        began = perf_counter()
         stamped = [self._version, (b"x-request-id", request_id.encode())]
 
         async def stamp(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers: list[Any] = [h for h in message["headers"] if h[0] not in self._extra_names]
-                message["headers"] = [*headers, *stamped, *self._extra]
-                self._metrics.observe(scope, message["status"])
+                headers: list[Any] = [h for h in message["headers"] if h[0] not in self._own_names]
+                held = await revision_header(self._hub, scope, message)
+                message["headers"] = [*headers, *stamped, *self._extra, *held]
+                self._metrics.observe(scope, message["status"], perf_counter() - began)
             await send(message)
 
         try:

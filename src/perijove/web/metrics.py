@@ -25,7 +25,7 @@ class RequestMetrics:
     def __init__(self) -> None:
         self._children: dict[tuple[str, str, int], Any] = {}
 
-    def observe(self, scope: Scope, status: int) -> None:
+    def observe(self, scope: Scope, status: int, seconds: float) -> None:
         """The handler is the route's own path, so that user names never become labels."""
         route = scope.get("route")
         handler = getattr(route, "path", "") or "unrouted"
@@ -33,7 +33,7 @@ class RequestMetrics:
         child = self._children.get(key)
         if child is None:
             child = self._children[key] = metrics.request_duration.labels(*map(str, key))
-        child.observe(scope.get("perijove.elapsed", 0.0))
+        child.observe(seconds)
 
 
 def metrics_routes(hub: HubContext) -> list[Route]:

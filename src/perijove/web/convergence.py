@@ -1,0 +1,34 @@
+"""Nobody is sent to a server before the proxy that serves them knows its route.
+
+Proxies learn of routes by watching, each in its own time. An answer that leads to a server carries the
+revision at which its route exists; the proxy it passes through holds it until its table is that new. So
+each user waits for exactly the proxy they use, and no hub needs to know how many proxies there are.
+"""
+
+from starlette.types import Message, Scope
+
+from perijove.services.context import HubContext
+
+HEADER = b"x-perijove-revision"
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CREATED = 201
+
+
+async def revision_header(hub: HubContext, scope: Scope, start: Message) -> list[tuple[bytes, bytes]]:
+    """The header for a response that leads to a server, else nothing.
+
+    The newest revision will do: it is not older than the one that made the server ready.
+    """
+    if not _leads_to_server(hub, scope, start):
+        return []
+    return [(HEADER, str(await hub.store.revision()).encode())]
+
+
+def _leads_to_server(hub: HubContext, scope: Scope, start: Message) -> bool:
+    base, status = hub.options.base_url, start["status"]
+    if status == _CREATED:  # POST …/server: ready
+        return bool(scope["path"].startswith(f"{base}hub/api/users/"))
+    if status not in _REDIRECTS:
+        return False
+    location = next((value for name, value in start["headers"] if name == b"location"), b"")
+    return f"{base}user/".encode() in location and not location.startswith(f"{base}hub/".encode())
