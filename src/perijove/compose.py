@@ -25,6 +25,7 @@ from perijove.bus.memory import Bus
 from perijove.config.options import HubOptions
 from perijove.domain.ports import Authenticator, SpawnerHost
 from perijove.domain.scopes import Catalogue
+from perijove.lib import metrics
 from perijove.lib.clock import SystemClock
 from perijove.lib.log import get_logger
 from perijove.plugins.authenticator import HostedAuthenticator
@@ -185,6 +186,8 @@ async def serve_hub(
     Raises `Unavailable` when the database does not answer at start, and the plug-ins' own
     configuration errors.
     """
+    clock = SystemClock()
+    began = clock.monotonic()
     async with open_hub(options, traits, plugins=plugins) as hub, running_hub(hub, traits) as app:
         server = uvicorn.Server(
             uvicorn.Config(
@@ -213,6 +216,7 @@ async def serve_hub(
             # is what the peer spends its slowest percent of requests on.
             gc.collect()
             gc.freeze()
+            metrics.hub_startup_duration.observe(clock.monotonic() - began)
             announced = ready(hub)
             if announced is not None:
                 await announced

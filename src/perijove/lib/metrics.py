@@ -51,9 +51,6 @@ active_users = Gauge(
 hub_startup_duration = Histogram(
     "jupyterhub_hub_startup_duration_seconds", "Time taken for Hub to start", registry=REGISTRY
 )
-proxy_add_duration = Histogram(
-    "jupyterhub_proxy_add_duration_seconds", "Duration for adding user routes to proxy", ["status"], registry=REGISTRY
-)
 spawn_failures = Counter("perijove_spawn_failures", "Failed server starts by reason", ["reason"], registry=REGISTRY)
 
 

@@ -4,9 +4,11 @@ import asyncio
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+from time import perf_counter
 
 from perijove.domain.errors import LeaseLost, SpawnFailed
 from perijove.domain.ports import Exited
+from perijove.lib import metrics
 from perijove.lib.log import get_logger
 from perijove.reconcile.operation import Operation
 from perijove.reconcile.stopping import Stop
@@ -55,7 +57,7 @@ async def poll_batch(hub: HubContext, leases: list[Lease]) -> None:
 
 
 async def _poll(hub: HubContext, lease: Lease) -> Polled | None:
-    operation = Operation(hub, lease)
+    operation, began = Operation(hub, lease), perf_counter()
     try:
         row = await operation.read()
         spawner = await hub.spawners.open(await operation.spec(row))
@@ -73,4 +75,6 @@ async def _poll(hub: HubContext, lease: Lease) -> Polled | None:
         exited = None
     finally:
         spawner.close()
+    status = "running" if exited is None else "stopped"
+    metrics.poll_duration.labels(status).observe(perf_counter() - began)
     return Polled(lease, exited, spawner.poll_interval_seconds)
