@@ -37,8 +37,11 @@ async def test_logging_in_leads_to_where_one_wanted_to_go(inside):
 
 
 async def test_a_refused_login_keeps_the_name_and_says_so(tmp_path):
-    traits = {"DummyAuthenticator": {"password": "right"}, "Authenticator": {"allow_all": True}}
-    async with hub_inside(tmp_path, traits=traits) as inside, inside.browser() as ada:
+    traits = {"SharedPasswordAuthenticator": {"user_password": "right-password"}, "Authenticator": {"allow_all": True}}
+    async with (
+        hub_inside(tmp_path, traits=traits, authenticator_class="shared-password") as inside,
+        inside.browser() as ada,
+    ):
         _, page = await ada.get("hub/login")
         response, page = await ada.post("hub/login", {"username": "ada<", "password": "no", "_xsrf": xsrf_of(page)})
         assert response.status == 403

@@ -51,9 +51,9 @@ def build_app(hub: HubContext, traits: Config, hub_facts: HubFacts) -> ASGIApp:
         *api.routes(hub),
         *pages.routes(own),
     ]
-    outside = pages.user_routes(own)
     app = Starlette(
-        routes=[Mount(f"{base}/hub", routes=below_hub), *([Mount(base, routes=outside)] if base else outside)],
+        # Whatever is outside of the hub, and outside of the base URL too, is led into it.
+        routes=[Mount(f"{base}/hub", routes=below_hub), *pages.user_routes(own)],
         exception_handlers=errors.handlers(hub, pages.error_renderer(own)),
     )
     return Front(hub, app, api.fast_paths(hub))
