@@ -58,6 +58,8 @@ class HostedAuthenticator:
         self.auth_refresh_age_seconds = float(plugin.auth_refresh_age)
         self.auth_refresh_strict = bool(getattr(plugin, "auth_refresh_strict", False))
         self.nobody_allowed = not _allows_somebody(plugin)
+        # Nothing says who may enter: the login page and the log warn of it.
+        self.nobody_allowed = not plugin.any_allow_config
         _normalise_names(plugin)
         if user_exists is not None:
             self.ask_for_existing(user_exists)
@@ -194,6 +196,11 @@ class HostedAuthenticator:
             await call("Authenticator.add_user()", self.plugin.add_user, self.user(user))
         except (Exception, SystemExit) as exc:
             raise self._failed(exc, "adding the user") from exc
+
+    def close(self) -> None:
+        """Close the plug-in's own database, if it ever opened one."""
+        if self.database is not None:
+            self.database.close()
 
     async def user_deleted(self, user: UserFacts) -> None:
         try:

@@ -137,7 +137,7 @@ async def plugin_hub(
         finally:
             server.should_exit = True
             await serving
-            authenticator.database.close()
+            authenticator.close()
 
 
 def _only(bridge: TornadoBridge) -> Any:
