@@ -15,9 +15,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from sqlalchemy import insert, select, update
+
 from perijove.bus.memory import Bus
 from perijove.config.options import CullOptions, HubOptions
-from perijove.domain.errors import Conflict, Invalid, LimitReached, SpawnFailed
+from perijove.domain.errors import Conflict, Forbidden, Invalid, LimitReached, SpawnFailed
 from perijove.domain.scopes import Catalogue
 from perijove.domain.states import Desired, Observed, Phase
 from perijove.lib.clock import SystemClock
@@ -43,7 +45,6 @@ from perijove.store.database import Store
 from perijove.store.schema import oauth_clients, servers, tokens, users
 from perijove.testing.fake_spawner import FakeSpawnerHost, FakeWorld
 from perijove.testing.waiting import until
-from sqlalchemy import insert, select, update
 
 LONG_AGO = timedelta(hours=5)
 
@@ -61,7 +62,7 @@ async def hub_on(
         store=store,
         bus=bus,
         clock=SystemClock(),
-        authenticator=SimpleNamespace(enable_auth_state=False),
+        authenticator=SimpleNamespace(enable_auth_state=False, refresh_pre_spawn=False, refresh_pre_stop=False),
         spawners=FakeSpawnerHost(world),
         crypt=Crypt(()),
         signer=Signer(store.cookie_secret),
@@ -139,7 +140,7 @@ async def test_every_listener_of_a_progress_stream_gets_all_of_it(hub, world):
     async with reconciling(hub):
         await start(hub)
         streams = [asyncio.create_task(events(hub)) for _ in range(3)]
-        await until(lambda: world.alive())
+        await until(world.alive)
         hub.spawners.behaviour.hold_start.set()
         told = await asyncio.gather(*streams)
     assert [e["message"] for e in told[0]] == [
@@ -189,7 +190,7 @@ async def test_a_start_can_be_cancelled_and_leaves_nothing(hub, world):
     hub.spawners.behaviour.hold_start = asyncio.Event()
     async with reconciling(hub):
         row = await start(hub)
-        await until(lambda: world.alive())
+        await until(world.alive)
         stream = asyncio.create_task(events(hub))
         await request_stop(hub, user="alice", actor="alice")
         row = await settled(hub, row)
@@ -227,7 +228,7 @@ async def test_start_cancel_start_ends_with_the_last_wish(hub, world):
     hub.spawners.behaviour.hold_start = asyncio.Event()
     async with reconciling(hub):
         row = await start(hub, options={"n": 1})
-        await until(lambda: world.alive())
+        await until(world.alive)
         await request_stop(hub, user="alice", actor="alice")
         await request_start(hub, user="alice", actor="alice", options={"n": 2})
         hub.spawners.behaviour.hold_start.set()
@@ -319,15 +320,22 @@ async def test_a_spawner_that_cannot_tell_does_not_end_a_server(hub):
     assert row.ready
 
 
-async def test_a_start_that_a_dead_hub_began_is_finished_by_another_without_a_second_server(tmp_path, hub, world):
+async def test_a_start_that_a_dead_hub_began_is_finished_by_another_without_a_second_server(
+    tmp_path, hub, world, monkeypatch
+):
     hub.spawners.behaviour.hold_start = asyncio.Event()
     async with aiohttp.ClientSession() as http:
         reconciler = Reconciler(hub, http)
         task = asyncio.create_task(reconciler.run())
         row = await start(hub)
-        await until(lambda: world.alive())
-        # As a SIGKILL leaves it: no cleanup, the lease still held.
-        await hang_up(task, reconciler)
+        await until(world.alive)
+        # As a SIGKILL leaves it: no clean-up, the lease still held.
+        with monkeypatch.context() as patch:
+            patch.setattr(Reconciler, "_give_back", lambda _self: asyncio.sleep(0))
+            operations = [entry.task for entry in reconciler._running.values()]
+            for one in (task, *operations):
+                one.cancel()
+            await asyncio.gather(task, *operations, return_exceptions=True)
     async with hub_on(tmp_path, world, replica="replica-2") as second:
         await claims.release_of(second.store, ["replica-1"])
         async with reconciling(second):
@@ -335,24 +343,6 @@ async def test_a_start_that_a_dead_hub_began_is_finished_by_another_without_a_se
     assert row.ready
     assert len(world.alive()) == 1
     assert row.url == world.alive()[0].url
-
-
-async def hang_up(task: asyncio.Task[None], reconciler: Reconciler) -> None:
-    """End a reconciler without its clean-up."""
-
-    async def nothing() -> None: ...
-
-    reconciler._give_back.__func__  # noqa: B018 - the method this test takes away exists
-    running = [entry.task for entry in reconciler._running.values()]
-    type_ = type(reconciler)
-    original = type_._give_back
-    type_._give_back = lambda _self: nothing()
-    try:
-        for one in [task, *running]:
-            one.cancel()
-        await asyncio.gather(task, *running, return_exceptions=True)
-    finally:
-        type_._give_back = original
 
 
 async def test_a_woken_hub_cannot_write_over_its_successor(tmp_path, hub, world):
@@ -530,3 +520,20 @@ async def test_a_recorded_start_is_resumed_where_it_was(tmp_path, hub, world):
         row = await settled(second, row)
     assert row.ready
     assert world.calls.count(f"start {row.id}") == 1
+
+
+@pytest.mark.parametrize(("welcome", "starts"), [(True, 1), (False, 0)])
+async def test_with_refresh_pre_spawn_the_authenticator_is_asked_before_a_start(hub, world, welcome, starts):
+    async def refresh(_user):
+        return welcome
+
+    hub.authenticator.refresh_pre_spawn = True
+    hub.authenticator.auth_refresh_age_seconds = 300
+    hub.authenticator.refresh = refresh
+    async with reconciling(hub):
+        if welcome:
+            await settled(hub, await start(hub))
+        else:
+            with pytest.raises(Forbidden, match="Log in again"):
+                await start(hub)
+    assert len(world.alive()) == starts

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 
 from perijove.domain import names
-from perijove.domain.errors import Conflict, Invalid, NotFound
+from perijove.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from perijove.domain.events import Event, Kind
 from perijove.domain.ids import ServerId
 from perijove.domain.states import Desired, Observed
@@ -21,6 +21,7 @@ from perijove.lib import faults
 from perijove.services import spawn_limits
 from perijove.services.audit import record
 from perijove.services.context import HubContext
+from perijove.services.refresh import refresh_user
 from perijove.services.server_rows import ServerRow, by_id, find
 from perijove.store.database import Transaction
 from perijove.store.schema import server_events, servers, users
@@ -59,7 +60,10 @@ async def request_start(
         NotFound: no such user.
         Invalid: the name, or named servers are off, or one too many.
         LimitReached: spawn limits, with Retry-After.
+        Forbidden: `refresh_pre_spawn` is on and the authenticator wants a new login first.
     """
+    if hub.authenticator.refresh_pre_spawn:
+        await _refresh(hub, user)
     async with hub.store.transaction() as tx:
         row = await find(tx.connection, user, name)
         if row is not None and row.desired is Desired.RUNNING:
@@ -110,7 +114,10 @@ async def request_stop(
     Raises:
         NotFound: no such server.
         Invalid: `remove` of the default server.
+        Forbidden: `refresh_pre_stop` is on and the authenticator wants a new login first.
     """
+    if hub.authenticator.refresh_pre_stop:
+        await _refresh(hub, user)
     if remove and not name:
         raise Invalid("The default server cannot be removed, only stopped.", field="remove")
     async with hub.store.transaction() as tx:
@@ -226,6 +233,11 @@ async def append_event(tx: Transaction, row: ServerRow, event: Mapping[str, Any]
         {"server_id": row.id, "generation": row.generation, "at": tx.now, "event": dict(event)},
     )
     tx.emit(Event(Kind.PROGRESS, str(row.id)))
+
+
+async def _refresh(hub: HubContext, user: str) -> None:
+    if not await refresh_user(hub, user, force=True):
+        raise Forbidden(f"The login of {user} has expired. Log in again, then repeat this.")
 
 
 def _changed(row: ServerRow) -> Event:
