@@ -8,18 +8,11 @@ from typing import Any, Final
 from perijove.config import keys, singleuser_traits
 from perijove.config.database import DatabaseURLError, async_url
 from perijove.config.fluent import FluentConfig
-from perijove.config.load import Loaded
+from perijove.config.loaded import Loaded
+from perijove.config.local import IMPLIED_SPAWNER
 from perijove.config.problems import ConfigError, KeyPath, Note, NoteKind, Problem
 from perijove.config.schema.proxy import HTTPS
 
-
-class ImpliedClass(str):
-    """A class name that the chart implies and nobody chose."""
-
-    __slots__ = ()
-
-
-IMPLIED_SPAWNER: Final = ImpliedClass("kubespawner.KubeSpawner")
 _HUB_TRAITS: Final = (
     "concurrent_spawn_limit", "active_server_limit", "base_url", "allow_named_servers",
     "named_server_limit_per_user", "authenticate_prometheus", "redirect_to_server", "shutdown_on_logout",
@@ -176,6 +169,3 @@ def _environment(config: FluentConfig, given: Mapping[str, Any]) -> None:
         if ("KubeSpawner", "environment") in config.origins.at:
             return
     dict.pop(pod, "environment", None)
-
-
-__all__ = ["IMPLIED_SPAWNER", "ChartTraits", "ImpliedClass", "apply", "finish"]

@@ -8,26 +8,16 @@ in the configuration, with the hub's own rights, and writes `hub.extraFiles` int
 """
 
 import os
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from traitlets.config import Config
 
-import z2jh
-from perijove.config import chart_traits, extra_files, local
-from perijove.config.execute import Piece, Runner, environment
-from perijove.config.fluent import FluentConfig
-from perijove.config.keys import load_or_create_admin_password, os_user
-from perijove.config.load import Loaded
-from perijove.config.options import CullOptions, HubOptions
-from perijove.config.problems import ConfigError, KeyPath, Note, NoteKind, Position, Problem
-from perijove.config.protection import missing_protection
-from perijove.config.read_options import read_options
-from perijove.config.schema.settings import Cull
-from perijove.config.yaml import Node
+from perijove.config.loaded import Loaded
+from perijove.config.options import HubOptions
+from perijove.config.problems import Note
 
 Target = Literal["local", "kubernetes"]
 
@@ -60,218 +50,11 @@ def compile_config(
 ) -> Compiled:
     """Raises `ConfigError`. `environment` is that of the process; the configuration adds to it."""
     around = dict(os.environ if environment is None else environment)
+    # Each way is imported when it is taken: a hub without files starts without the schema.
     if not loaded.files:
-        return _without_files(data_dir, around)
-    return _Compiler(loaded, data_dir, around, target).compile()
+        from perijove.config.unconfigured import compile_nothing  # noqa: PLC0415
 
+        return compile_nothing(data_dir, around)
+    from perijove.config.compiler import Compiler  # noqa: PLC0415
 
-def _without_files(data_dir: Path, around: Mapping[str, str]) -> Compiled:
-    """A hub for the person who starts it, safe to leave running: one admin, one long password."""
-    admin, kept = os_user(), load_or_create_admin_password(data_dir)
-    config = Config()
-    config.JupyterHub.authenticator_class = "shared-password"
-    config.JupyterHub.concurrent_spawn_limit = 64
-    config.SharedPasswordAuthenticator.admin_users = {admin}
-    config.SharedPasswordAuthenticator.any_allow_config = True
-    config.SharedPasswordAuthenticator.admin_password = kept.password
-    local.without_files(config, data_dir, admin)
-    options, notes = read_options(config, data_dir=data_dir, environment=around)
-    return Compiled(
-        options=options,
-        traits=config,
-        notes=tuple(notes),
-        environment={},
-        files={},
-        generated_admin=admin,
-        password_file=str(kept.path),
-        new_password=kept.password if kept.created else "",
-    )
-
-
-class _Compiler:
-    """One compilation; what its steps share."""
-
-    def __init__(self, loaded: Loaded, data_dir: Path, around: dict[str, str], target: Target) -> None:
-        self.loaded = loaded
-        self.settings = loaded.settings
-        self.given = loaded.given
-        self.data_dir = data_dir
-        self.around = around
-        self.target = target
-        self.config = FluentConfig()
-        self.notes: list[Note] = list(loaded.notes)
-        self.files_dir = data_dir / "files"
-
-    def compile(self) -> Compiled:
-        z2jh.install(self.loaded.values, _service_addresses(), prefix=self._prefix())
-        chart = chart_traits.apply(
-            self.config, self.loaded, data_dir=self.data_dir, kubernetes=self.target == "kubernetes"
-        )
-        self.notes += chart.notes
-        self._class_traits()
-        files = extra_files.write(self.settings.hub.extra_files, self.files_dir, self.given)
-        if files:
-            text = f"hub.extraFiles are below {self.files_dir} on one machine, not at their mountPath"
-            self.notes.append(Note(NoteKind.INFO, text))
-        extra, set_by_code = self._environment(), {}
-        pieces = self._pieces(files)
-        if pieces:
-            with environment(extra) as set_by_code:
-                self._run(pieces)
-        traits = self._finish()
-        process = {**extra, **set_by_code}
-        options, notes = read_options(
-            traits,
-            data_dir=self.data_dir,
-            environment={**self.around, **process},
-            where=self._where,
-            cull=cull_options(self.settings.cull),
-            proxy_options=chart.proxy_options,
-        )
-        return Compiled(
-            options=self._relocated(options),
-            traits=traits,
-            notes=(*self.notes, *notes),
-            environment=process,
-            files=files,
-            unprotected=missing_protection(options.authenticator_class, traits),
-        )
-
-    def _prefix(self) -> str:
-        # "" means plain names, as the chart has it; anything else goes before each.
-        name = self.settings.fullname_override
-        return f"{name}-" if name else ""
-
-    def _class_traits(self) -> None:
-        """`hub.config.<Class>.<trait>`; nulls over defaults are gone from the values already."""
-        for class_name, traits in (self.loaded.values["hub"].get("config") or {}).items():
-            for trait, value in (traits or {}).items():
-                self.config[class_name][trait] = value
-
-    def _environment(self) -> dict[str, str]:
-        """`hub.extraEnv`; what a Secret holds on Kubernetes may be in our own environment here."""
-        values = {name: value for name, value in self.settings.hub.extra_env.items() if isinstance(value, str)}
-        elsewhere = set(self.settings.hub.extra_env) - set(values)
-        if missing := sorted(elsewhere - set(self.around)):
-            at = self.given.nearest(("hub", "extraEnv")).where
-            text = f"from a Secret on Kubernetes; here set them before starting: {', '.join(missing)}"
-            self.notes.append(Note(NoteKind.KUBERNETES, f"hub.extraEnv: {text}", ("hub", "extraEnv"), at))
-        return values
-
-    def _pieces(self, files: Mapping[str, Path]) -> list[Piece]:
-        return [*self._config_directory(files), *self._extra_config(), *self._extra_config_files()]
-
-    def _config_directory(self, files: Mapping[str, Path]) -> list[Piece]:
-        here = [
-            (PurePosixPath(path).name, path, file)
-            for path, file in files.items()
-            if PurePosixPath(path).parent == extra_files.CONFIG_DIRECTORY and path.endswith(".py")
-        ]
-        return [
-            Piece(file.read_text(encoding="utf-8"), file, 1, ("hub", "extraFiles", path))
-            for _, path, file in sorted(here)
-        ]
-
-    def _extra_config(self) -> list[Piece]:
-        pieces = []
-        for name, code in sorted(self.settings.hub.extra_config.items()):
-            path: KeyPath = ("hub", "extraConfig", name)
-            node = self.given.nearest(path)
-            pieces.append(Piece(code, node.position.file, node.code_line(), path))
-        return pieces
-
-    def _extra_config_files(self) -> list[Piece]:
-        pieces, problems = [], []
-        for index, name in enumerate(self.settings.hub.extra_config_files):
-            path: KeyPath = ("hub", "extraConfigFiles", index)
-            node = self.given.nearest(path)
-            file = node.position.file.parent / name
-            try:
-                pieces.append(Piece(file.read_text(encoding="utf-8"), file, 1, path))
-            except (OSError, UnicodeDecodeError) as exc:
-                reason = exc.strerror if isinstance(exc, OSError) else str(exc)
-                text = f"{file} cannot be read: {reason}"
-                problems.append(Problem(path, text, node.position, remedy="the path is relative to this file"))
-        if problems:
-            raise ConfigError(problems, self.notes)
-        return pieces
-
-    def _run(self, pieces: list[Piece]) -> None:
-        directory = self.loaded.files[0].resolve().parent
-        mounted = self.files_dir.joinpath(*extra_files.CONFIG_DIRECTORY.parent.parts[1:])
-        for path in (str(directory), str(mounted)):
-            # For the life of the process: hooks may import such modules when a server starts.
-            if path not in sys.path:
-                sys.path.append(path)
-        try:
-            Runner(self.config, directory).run(pieces)
-        except ConfigError as exc:
-            raise ConfigError(exc.problems, [*self.notes, *exc.notes]) from exc
-
-    def _finish(self) -> Config:
-        self._admin_users()
-        chart_traits.finish(self.config, self.loaded)
-        if self.target == "local":
-            self.notes += local.finish(self.config, self.data_dir, self._where)
-        return self.config.finished()
-
-    def _admin_users(self) -> None:
-        """`c.JupyterHub.admin_users` is the old place of the authenticator's."""
-        hub = self.config.JupyterHub
-        if "admin_users" not in hub:
-            return
-        admins = self.config.Authenticator.admin_users
-        for name in hub.pop("admin_users"):
-            admins.add(name)
-        self.config.Authenticator.admin_users = admins
-        text = "`JupyterHub.admin_users` is now `Authenticator.admin_users`"
-        path: KeyPath = ("hub", "config", "JupyterHub", "admin_users")
-        self.notes.append(Note(NoteKind.TRANSLATED, text, path, self._where("JupyterHub", "admin_users")))
-
-    def _where(self, section: str, trait: str) -> Position | None:
-        """The line that set a trait: in code, in `hub.config`, or by the chart's key for it."""
-        if (at := self.config.origins.at.get((section, trait))) is not None:
-            return at
-        node: Node | None = self.given.at(("hub", "config", section, trait))
-        if node is None and section == "JupyterHub":
-            node = self.given.at(("hub", z2jh.camelCaseify(trait)))
-        return node.where if node is not None else None
-
-    def _relocated(self, options: HubOptions) -> HubOptions:
-        """Templates and logo from `hub.extraFiles`, where they are here."""
-        paths = tuple(extra_files.relocated(path, self.files_dir) for path in options.template_paths)
-        own = extra_files.relocated("/usr/local/share/jupyterhub/templates", self.files_dir)
-        if own.startswith(str(self.files_dir)):
-            paths = (*paths, own)
-        logo = extra_files.relocated(options.logo_file, self.files_dir) if options.logo_file else ""
-        return replace(options, template_paths=paths, logo_file=logo)
-
-
-def cull_options(cull: Cull) -> CullOptions:
-    """`cull.*`; a key set to null falls back to what jupyterhub-idle-culler does by itself."""
-    timeout = 600 if cull.timeout is None else cull.timeout
-    return CullOptions(
-        enabled=cull.enabled,
-        timeout_seconds=timeout,
-        every_seconds=cull.every or timeout / 2,
-        max_age_seconds=cull.max_age or 0,
-        users=bool(cull.users),
-        admin_users=bool(cull.admin_users),
-        remove_named_servers=bool(cull.remove_named_servers),
-        concurrency=cull.concurrency or 10,
-    )
-
-
-def _service_addresses() -> dict[str, str]:
-    """What Kubernetes would put into the hub's environment for the chart's services."""
-    return {
-        "HUB_SERVICE_HOST": "127.0.0.1",
-        "HUB_SERVICE_PORT": "8081",
-        "PROXY_API_SERVICE_HOST": "127.0.0.1",
-        "PROXY_API_SERVICE_PORT": "8001",
-        "PROXY_PUBLIC_SERVICE_HOST": "127.0.0.1",
-        "PROXY_PUBLIC_SERVICE_PORT": "8000",
-    }
-
-
-__all__ = ["Compiled", "compile_config"]
+    return Compiler(loaded, data_dir, around, target).compile()

@@ -15,10 +15,17 @@ from typing import Any, Final
 
 from traitlets.config import Config
 
-from perijove.config.chart_traits import ImpliedClass
 from perijove.config.fluent import FluentConfig
 from perijove.config.problems import Note, NoteKind, Position
 
+
+class ImpliedClass(str):
+    """A class name that the chart implies and nobody chose."""
+
+    __slots__ = ()
+
+
+IMPLIED_SPAWNER: Final = ImpliedClass("kubespawner.KubeSpawner")
 LOCAL_SPAWNER: Final = "perijove.spawners.local.LocalSpawner"
 # Traits of KubeSpawner that a process can have too.
 _SHARED: Final = frozenset(
@@ -51,7 +58,6 @@ _SHARED: Final = frozenset(
         "start_timeout",
     ]
 )
-# Set by the chart itself in every configuration: no news to anybody.
 _COMMAND: Final = "jupyterhub-singleuser"
 
 

@@ -1,34 +1,21 @@
-"""Files to settings: read, merge, translate old spellings, validate. Nothing here runs anybody's code."""
+"""Files to settings: read, merge, translate old spellings, validate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from perijove.config.legacy import translate
+from perijove.config.loaded import Contents, Loaded
 from perijove.config.merge import coalesce, merge_files
-from perijove.config.problems import ConfigError, KeyPath, Note, Position, Problem
+from perijove.config.problems import ConfigError, KeyPath, Position, Problem
 from perijove.config.schema.settings import Settings
 from perijove.config.validate import kubernetes_note, validate
-from perijove.config.yaml import Document, Node, mapping, read
+from perijove.config.yaml import Document, mapping, read
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What the files say. With no files: the defaults, and `files` empty."""
-
-    settings: Settings
-    files: tuple[Path, ...] = ()
-    # What was given, merged and translated, with positions; defaults are not in it.
-    given: Node = field(default_factory=lambda: mapping(Position(Path(), 1, 1)))
-    # The values as Helm would hand them to the chart, defaults included: what `z2jh.get_config` reads.
-    values: dict[str, Any] = field(default_factory=dict)
-    notes: tuple[Note, ...] = ()
-
-
-def load(files: Sequence[Path]) -> Loaded:
-    """Read and check configuration files. Raises `ConfigError` with every problem in all of them."""
+def read_files(files: Sequence[Path]) -> Loaded:
+    """See `load`."""
     documents: list[Document] = []
     problems: list[Problem] = []
     for file in files:
@@ -38,8 +25,6 @@ def load(files: Sequence[Path]) -> Loaded:
             problems += exc.problems
     if problems:
         raise ConfigError(problems)
-    if not documents:
-        return Loaded(Settings(), values=default_values())
     merged = reduce(merge_files, (document.root for document in documents))
     translation = translate(merged)
     settings, found = validate(translation.root)
@@ -51,12 +36,15 @@ def load(files: Sequence[Path]) -> Loaded:
     for path, node in translation.moved.items():
         _restore(values, path, node.plain())
     return Loaded(
-        settings,
         tuple(Path(file) for file in files),
-        translation.root,
-        values,
         (*notes, *kubernetes_note(translation.root)),
+        Contents(settings, translation.root, values),
     )
+
+
+def defaults() -> Contents:
+    """What an empty file says."""
+    return Contents(Settings(), mapping(Position(Path(), 1, 1)), default_values())
 
 
 def _restore(values: dict[str, Any], path: KeyPath, value: Any) -> None:
