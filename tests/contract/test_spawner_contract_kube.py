@@ -51,6 +51,7 @@ class PodServer:
         name = pod["metadata"]["name"]
         pod["metadata"] |= {"uid": f"uid-{name}", "namespace": "default"}
         container = {"name": "notebook", "image": "i", "imageID": "i", "ready": True, "restartCount": 0}
+        container["state"] = {"running": {}}
         pod["status"] = {"phase": "Running", "podIP": "10.1.2.3", "containerStatuses": [container]}
         self.pods[name] = pod
         await self.note("ADDED", pod)
