@@ -4,14 +4,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, insert, inspect, select, text
+from sqlalchemy.engine import make_url
+
 from perijove.bus.memory import QUEUE_SIZE, Bus
 from perijove.domain.errors import Conflict
 from perijove.domain.events import Event, Kind, Lagged
 from perijove.store import migrate, schema
 from perijove.store.database import Store
 from perijove.store.tail import tail_forever
-from sqlalchemy import create_engine, insert, inspect, select, text
-from sqlalchemy.engine import make_url
 
 
 @pytest.fixture
@@ -37,12 +38,15 @@ async def test_events_are_published_after_the_commit_with_consecutive_revisions(
 
 
 async def test_a_transaction_that_fails_leaves_neither_rows_nor_events(store: Store):
+    async def fail() -> None:
+        async with store.transaction() as tx:
+            await tx.execute(insert(schema.users), {"name": "eve", "admin": False, "created": tx.now})
+            tx.emit(Event(Kind.IDENTITY, "eve"))
+            raise RuntimeError
+
     with store.bus.subscribe() as events:
         with pytest.raises(RuntimeError):
-            async with store.transaction() as tx:
-                await tx.execute(insert(schema.users), {"name": "eve", "admin": False, "created": tx.now})
-                tx.emit(Event(Kind.IDENTITY, "eve"))
-                raise RuntimeError
+            await fail()
         assert await events.take(0) == []
     async with store.read() as connection:
         assert (await connection.execute(select(schema.users.c.name))).all() == []
@@ -132,9 +136,7 @@ def shape(url) -> dict:
     tables = {
         table: {
             "columns": sorted((c["name"], str(c["type"]), c["nullable"]) for c in look.get_columns(table)),
-            "indexes": sorted(
-                (i["name"], tuple(i["column_names"]), i["unique"]) for i in look.get_indexes(table)
-            ),
+            "indexes": sorted((i["name"], tuple(i["column_names"]), i["unique"]) for i in look.get_indexes(table)),
             "unique": sorted(tuple(u["column_names"]) for u in look.get_unique_constraints(table)),
             "foreign": sorted(
                 (tuple(f["constrained_columns"]), f["referred_table"]) for f in look.get_foreign_keys(table)
