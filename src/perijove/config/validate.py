@@ -65,18 +65,18 @@ def section_at(path: KeyPath) -> type[Section] | None:
     return section
 
 
-def _walk(section: type[Section], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def key_paths(section: type[Section], path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     for name, info in section_fields(section).items():
         yield (*path, name)
         if inner := subsection(info):
-            yield from _walk(inner, (*path, name))
+            yield from key_paths(inner, (*path, name))
 
 
 @cache
 def _homes() -> dict[str, list[tuple[str, ...]]]:
     """Every key's name, and the places where a key of that name belongs."""
     homes: dict[str, list[tuple[str, ...]]] = {}
-    for path in _walk(Settings, ()):
+    for path in key_paths(Settings, ()):
         homes.setdefault(path[-1], []).append(path)
     return homes
 
