@@ -18,8 +18,8 @@ def http_message(exc: HTTPError) -> str:
     if exc.args:
         try:
             text %= exc.args
-        except TypeError:
-            # More or fewer arguments than places: the template itself is still the best text there is.
+        except (TypeError, ValueError):
+            # The arguments do not fit the places: the template itself is still the best text there is.
             return text
     return text or exc.reason or ""
 

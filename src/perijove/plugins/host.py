@@ -26,6 +26,23 @@ from perijove.plugins.spawner import HostedSpawner
 log = logging.getLogger(__name__)
 
 
+class _EachOnce(logging.Filter):
+    """traitlets complains about an unknown option whenever an instance is made, which here is at every poll."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if not message.startswith("Config option"):
+            return True
+        if message in self._said:
+            return False
+        self._said.add(message)
+        return True
+
+
 class ClassHost:
     """Adapts a JupyterHub spawner class to `ports.SpawnerHost`. Belongs to one event loop."""
 
@@ -39,6 +56,7 @@ class ClassHost:
         self._hub = facades.hub_facade(facts)
         self._settings = facades.user_settings(facts, self._hub, authenticator)
         self._log = logging.getLogger(f"{cls.__module__}.{cls.__qualname__}")
+        self._log.addFilter(_EachOnce())
         self._table = ProcessTable(facts.hub_id)
         self.host_bound = issubclass(self._class, MarkedProcess)
         self.class_path = f"{cls.__module__}.{cls.__qualname__}"

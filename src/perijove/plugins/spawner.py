@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from jupyterhub.utils import utcnow
 
@@ -70,14 +71,22 @@ class HostedSpawner:
             await self._prepare()
             result = await self._run_start()
             try:
-                return endpoint(result, self.plugin.server)
+                url = endpoint(result, self.plugin.server)
             except SpawnFailed as exc:
                 raise await self._with_log(exc) from exc.__cause__
+            self._record(url)
+            return url
         finally:
             self._live.pop(self._key, None)
             self._ended.set()
             self.plugin._start_pending = False  # noqa: SLF001 - plug-ins read JupyterHub's state flags
             self.plugin._spawn_pending = False  # noqa: SLF001 - as above
+
+    def _record(self, url: str) -> None:
+        """`spawner.server` tells the address to whatever runs after the start."""
+        parts, server = urlsplit(url), self.plugin.server
+        if server is not None:
+            server.proto, server.ip, server.port = parts.scheme, parts.hostname, parts.port
 
     async def _prepare(self) -> None:
         plugin, spec = self.plugin, self.spec
