@@ -366,3 +366,19 @@ def test_a_value_is_set_only_if_there_is_one(compiled):
     z2jh.set_config_if_not_none(Target, "other", "hub.activeServerLimit")
     assert (Target.limit, hasattr(Target, "other")) == (64, False)
     assert z2jh.camelCaseify("some_value_x") == "someValueX"
+
+
+def test_a_trait_that_the_configured_class_does_not_have_is_noted(compiled):
+    result = compiled("""
+        hub:
+          config:
+            JupyterHub: {authenticator_class: generic-oauth}
+            Authenticator: {enable_auth_state: true, client_id: x, alowed_users: [a]}
+            GenericOAuthenticator: {authorise_url: u}
+            GitHubOAuthenticator: {anything: 1}
+            Spawner: {http_timeout: 3, http_timeuot: 3}
+    """)
+    found = {note.path[-1]: note.message for note in result.notes if note.kind is NoteKind.UNKNOWN_TRAIT}
+    assert set(found) == {"alowed_users", "authorise_url", "http_timeuot"}
+    assert "`authorize_url`" in found["authorise_url"]
+    assert "`http_timeout`" in found["http_timeuot"]

@@ -10,6 +10,7 @@ from traitlets.config import Config
 import z2jh
 from perijove.config import chart_traits, extra_files, local
 from perijove.config.app_options import read_options
+from perijove.config.class_traits import unknown_traits
 from perijove.config.compile import Compiled, Target
 from perijove.config.execute import Piece, Runner, environment
 from perijove.config.fluent import FluentConfig
@@ -64,7 +65,7 @@ class Compiler:
         return Compiled(
             options=self._relocated(options),
             traits=traits,
-            notes=(*self.notes, *notes),
+            notes=(*self.notes, *notes, *self._unknown_traits(traits, options)),
             environment=process,
             files=files,
             unprotected=missing_protection(options.authenticator_class, traits),
@@ -147,6 +148,10 @@ class Compiler:
         if self.target == "local":
             self.notes += local.finish(self.config, self.data_dir, self._where)
         return self.config.finished()
+
+    def _unknown_traits(self, traits: Config, options: HubOptions) -> list[Note]:
+        chosen = {"authenticator": options.authenticator_class, "spawner": options.spawner_class}
+        return list(unknown_traits(traits, self._where, **chosen))
 
     def _admin_users(self) -> None:
         """`c.JupyterHub.admin_users` is the old place of the authenticator's."""

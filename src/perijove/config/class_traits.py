@@ -1,0 +1,57 @@
+"""Traits of plug-in classes that nobody reads, most often because they are misspelt.
+
+traitlets drops them with a line in the log. A trait may stand under any class that the configured one
+derives from (`c.Spawner.x` for a trait of KubeSpawner), so it is unknown only if the configured class
+does not have it.
+"""
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from traitlets.config import Config
+
+from perijove.config.problems import KeyPath, Note, NoteKind, Position, nearest
+
+Where = Callable[[str, str], Position | None]
+
+
+def _found(kind: str, wanted: Any) -> type | None:
+    """The class, or None: that it cannot be had is said by what needs it, with the reason."""
+    if not isinstance(wanted, str):
+        return wanted if isinstance(wanted, type) else None
+    for entry in entry_points(group=f"jupyterhub.{kind}s"):
+        if entry.name.lower() == wanted.lower():
+            return _loaded(entry.load)
+    module, _, name = wanted.rpartition(".")
+    return _loaded(lambda: getattr(import_module(module), name)) if module else None
+
+
+def _loaded(load: Callable[[], Any]) -> type | None:
+    try:
+        found = load()
+    except (ImportError, AttributeError):
+        return None
+    return found if isinstance(found, type) else None
+
+
+def unknown_traits(config: Config, where: Where, *, authenticator: Any, spawner: Any) -> Iterator[Note]:
+    """A note for each trait that the configured classes do not have."""
+    for cls in (_found("authenticator", authenticator), _found("spawner", spawner)):
+        names = getattr(cls, "class_trait_names", None)
+        if cls is None or names is None:
+            continue
+        known = set(names(config=True))
+        sections = {parent.__name__ for parent in cls.__mro__} & set(config)
+        for section in sorted(sections):
+            for trait in sorted(set(config[section]) - known):
+                yield _note(section, trait, cls.__name__, known, where)
+
+
+def _note(section: str, trait: str, class_name: str, known: set[str], where: Where) -> Note:
+    close = nearest(trait, known, cutoff=0.7)
+    hint = f"; did you mean `{close}`?" if close else ""
+    path: KeyPath = ("hub", "config", section, trait)
+    text = f"c.{section}.{trait} is not known to {class_name}{hint}"
+    return Note(NoteKind.UNKNOWN_TRAIT, text, path, where(section, trait))
