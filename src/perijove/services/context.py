@@ -9,6 +9,7 @@ from perijove.lib.clock import Clock
 from perijove.services.activity import ActivityBuffer
 from perijove.services.auth_state import Crypt
 from perijove.services.identity_cache import IdentityCache
+from perijove.services.login_queue import LoginQueue
 from perijove.services.shutdown_wish import ShutdownWish
 from perijove.services.signing import Signer
 from perijove.services.throttle import LoginThrottle
@@ -28,6 +29,7 @@ class HubContext:
     identities: IdentityCache
     activity: ActivityBuffer
     throttle: LoginThrottle = field(default_factory=LoginThrottle)
+    logins: LoginQueue = field(default_factory=LoginQueue)
     shutdown: ShutdownWish = field(default_factory=ShutdownWish)
     # Random, one per process: the owner of its leases.
     replica_id: str

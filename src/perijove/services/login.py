@@ -4,6 +4,7 @@
 that ends in an `AuthModel`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,13 @@ from sqlalchemy import delete, insert, select
 
 from perijove.domain.errors import Conflict, Forbidden, HubError, LimitReached, NotFound
 from perijove.domain.events import Event, Kind
-from perijove.domain.ids import SessionId, UserId
+from perijove.domain.ids import UserId
 from perijove.domain.names import check_user_name
 from perijove.domain.ports import AuthModel
 from perijove.lib.log import get_logger
 from perijove.services import profile, sessions
 from perijove.services.audit import record
+from perijove.services.login_queue import Entry
 from perijove.services.refresh import refresh_user
 from perijove.services.secrets import new_browser_session, new_session_secret
 from perijove.services.user_facts import user_facts
@@ -44,6 +46,8 @@ __all__ = [
 log = get_logger(__name__)
 
 REFUSED = "Invalid username or password"
+# A browser's `jupyterhub-session-id`, as made here.
+_MARK = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,6 @@ class LoggedIn:
 
     user_id: UserId
     user_name: str
-    session_id: SessionId
     secret: str
     browser_session: str
 
@@ -116,68 +119,79 @@ async def complete_login(
     unless a session of another user carries it).
     """
     check_user_name(model.name)
-    sealed = await profile.seal(hub, model)
+    offered = _MARK.fullmatch(browser_session) is not None
+    entry = Entry(
+        model=model,
+        secret=new_session_secret(),
+        browser_session=browser_session if offered else new_browser_session(),
+        offered=offered,
+        user_agent=facts.headers.get("user-agent", ""),
+        address=facts.remote_ip,
+    )
+    user_id = await hub.logins.write(hub, entry)
+    if user_id is None:
+        user_id = await _write_alone(hub, entry)
+    hub.activity.saw_user(user_id, hub.clock.now())
+    log.info("logged_in", user=model.name, address=facts.remote_ip)
+    return LoggedIn(user_id, model.name, entry.secret, entry.browser_session)
+
+
+async def _write_alone(hub: "HubContext", entry: Entry) -> UserId:
+    """The whole of a login: of somebody new, or of whom the authenticator says something new."""
+    sealed = await profile.seal(hub, entry.model)
     try:
-        logged_in, new = await _write_login(hub, model, facts, sealed, browser_session)
+        user_id, new = await _write(hub, entry, sealed)
     except Conflict:
         # Two first logins of one person at once: the other made the row, so now it is found.
-        logged_in, new = await _write_login(hub, model, facts, sealed, browser_session)
-    hub.activity.saw_user(logged_in.user_id, hub.clock.now())
+        user_id, new = await _write(hub, entry, sealed)
     if new:
-        await _tell_authenticator(hub, logged_in)
-    log.info("logged_in", user=logged_in.user_name, address=facts.remote_ip)
-    return logged_in
+        await _tell_authenticator(hub, user_id, entry.model.name)
+    return user_id
 
 
-async def _write_login(
-    hub: "HubContext", model: AuthModel, facts: RequestFacts, sealed: bytes | None, browser_session: str
-) -> tuple[LoggedIn, bool]:
-    secret = new_session_secret()
-    users = schema.users
+async def _write(hub: "HubContext", entry: Entry, sealed: bytes | None) -> tuple[UserId, bool]:
+    name, users = entry.model.name, schema.users
     async with hub.store.transaction() as tx:
-        by_name = select(users).where(users.c.name == model.name)
+        by_name = select(users).where(users.c.name == name)
         row = (await tx.execute(by_name)).first()
         new = row is None
         if row is None:
-            await tx.execute(
-                insert(users),
-                {"name": model.name, "admin": bool(model.admin), "created": tx.now, "auth_stale": False},
-            )
+            values = {"name": name, "admin": bool(entry.model.admin), "created": tx.now, "auth_stale": False}
+            await tx.execute(insert(users), values)
             row = (await tx.execute(by_name)).one()
-            await record(tx, "user.create", actor="login", subject=model.name)
-            tx.emit(Event(Kind.IDENTITY, model.name))
-        await profile.apply(hub, tx, row, model, sealed)
-        browser_session = await _browser_session(tx, row.id, browser_session)
-        session_id = await sessions.create(
+            await record(tx, "user.create", actor="login", subject=name)
+            tx.emit(Event(Kind.IDENTITY, name))
+        await profile.apply(hub, tx, row, entry.model, sealed)
+        if entry.offered and await _is_anothers(tx, row.id, entry.browser_session):
+            entry.browser_session = new_browser_session()
+        await sessions.create(
             hub,
             tx,
             user_id=row.id,
-            secret=secret,
-            browser_session=browser_session,
-            user_agent=facts.headers.get("user-agent", ""),
-            address=facts.remote_ip,
+            secret=entry.secret,
+            browser_session=entry.browser_session,
+            user_agent=entry.user_agent,
+            address=entry.address,
         )
-        await record(tx, "login", actor=model.name, subject=model.name, address=facts.remote_ip)
-    return LoggedIn(UserId(row.id), row.name, session_id, secret, browser_session), new
+        await record(tx, "login", actor=name, subject=name, address=entry.address)
+    return UserId(row.id), new
 
 
-async def _browser_session(tx: "Transaction", user_id: int, offered: str) -> str:
-    """The browser's own mark, unless it is malformed or another user's: logging out would end theirs."""
-    if not (len(offered) == 32 and offered.isalnum() and offered.isascii()):  # noqa: PLR2004 - uuid4 in hex
-        return new_browser_session()
+async def _is_anothers(tx: "Transaction", user_id: int, mark: str) -> bool:
+    """Whether a session of another user carries this browser's mark: logging out would end theirs."""
     s = schema.sessions.c
-    taken = select(s.id).where(s.browser_session == offered, s.user_id != user_id).limit(1)
-    return new_browser_session() if (await tx.execute(taken)).first() else offered
+    taken = select(s.id).where(s.browser_session == mark, s.user_id != user_id).limit(1)
+    return (await tx.execute(taken)).first() is not None
 
 
-async def _tell_authenticator(hub: "HubContext", made: LoggedIn) -> None:
+async def _tell_authenticator(hub: "HubContext", user_id: UserId, name: str) -> None:
     """`add_user` of a new user. If it fails the user is not made: the next login must meet it again."""
     try:
-        await hub.authenticator.user_added(await user_facts(hub, made.user_id))
+        await hub.authenticator.user_added(await user_facts(hub, user_id))
     except Exception:
         async with hub.store.transaction() as tx:
-            await tx.execute(delete(schema.users).where(schema.users.c.id == made.user_id))
-            tx.emit(Event(Kind.IDENTITY, made.user_name))
+            await tx.execute(delete(schema.users).where(schema.users.c.id == user_id))
+            tx.emit(Event(Kind.IDENTITY, name))
         raise
 
 

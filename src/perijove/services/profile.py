@@ -31,6 +31,20 @@ async def seal(hub: "HubContext", model: AuthModel) -> bytes | None:
     return await hub.crypt.encrypt(model.auth_state)
 
 
+def differs(hub: "HubContext", row: Row[Any], model: AuthModel) -> bool:
+    """Whether `apply` would have anything to write, times aside. True when finding out takes more rows."""
+    authenticator = hub.authenticator
+    return (
+        bool(row.auth_stale)
+        or (model.admin is not None and model.admin != row.admin)
+        or (model.user_info is not None and model.user_info != row.user_info)
+        or (model.auth_state is not None and authenticator.enable_auth_state)
+        or (row.encrypted_auth_state is not None and not authenticator.enable_auth_state)
+        or (authenticator.manage_groups and model.groups is not None)
+        or (authenticator.manage_roles and model.roles is not None)
+    )
+
+
 async def apply(hub: "HubContext", tx: "Transaction", row: Row[Any], model: AuthModel, sealed: bytes | None) -> None:
     """Bring the user `row` to what `model` says. Emits if anything changed that others remember."""
     values: dict[str, Any] = {"auth_refreshed": tx.now}

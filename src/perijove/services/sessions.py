@@ -39,9 +39,9 @@ async def create(
     browser_session: str,
     user_agent: str,
     address: str,
-) -> SessionId:
+) -> None:
     """A session within the login's transaction; `secret` goes into the cookie."""
-    made = await tx.execute(
+    await tx.execute(
         insert(schema.sessions),
         {
             "hashed": hash_session(secret),
@@ -54,8 +54,6 @@ async def create(
             "address": address[:64],
         },
     )
-    assert made.inserted_primary_key is not None
-    return SessionId(made.inserted_primary_key[0])
 
 
 async def list_sessions(hub: "HubContext", user: str) -> list[SessionRow]:
