@@ -14,13 +14,11 @@ from perijove.domain.errors import Forbidden, HubError, Invalid, SpawnFailed, Un
 
 def http_message(exc: HTTPError) -> str:
     """The text a Tornado handler would show for this error."""
-    text = exc.get_message() or ""
-    if exc.args:
-        try:
-            text %= exc.args
-        except (TypeError, ValueError):
-            # The arguments do not fit the places: the template itself is still the best text there is.
-            return text
+    try:
+        text = exc.get_message()
+    except (TypeError, ValueError):
+        # The arguments do not fit the places: the template itself is still the best text there is.
+        text = exc.log_message
     return text or exc.reason or ""
 
 

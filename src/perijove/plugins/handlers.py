@@ -52,7 +52,7 @@ def as_http() -> Iterator[None]:
     try:
         yield
     except HubError as exc:
-        error = HTTPError(status_of(exc), exc.message.replace("%", "%%"))
+        error = HTTPError(status_of(exc), exc.message)
         error.jupyterhub_message = exc.message  # type: ignore[attr-defined]  # where JupyterHub's error page looks
         raise error from exc
 
