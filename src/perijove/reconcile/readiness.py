@@ -6,6 +6,7 @@ timeout ends. Here the spawner is polled beside it: a dead process ends the wait
 
 import asyncio
 import random
+import re
 
 import aiohttp
 
@@ -15,6 +16,8 @@ from perijove.domain.ports import Exited, Spawner
 FIRST_WAIT_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 1.0
 POLL_SECONDS = 0.5
+# Jupyter's and the shell's ways to say it: "[C 2026-…", "ModuleNotFoundError: …", "sh: 1: lab: not found".
+_FATAL = re.compile(r"^\[C |\b(?:\w*(?:Error|Exception)|fatal|error|not found|denied|killed)\b:?", re.IGNORECASE)
 
 
 async def wait_ready(session: aiohttp.ClientSession, spawner: Spawner, url: str) -> None:
@@ -48,13 +51,19 @@ async def wait_ready(session: aiohttp.ClientSession, spawner: Spawner, url: str)
 def died(exited: Exited) -> SpawnFailed:
     """The failure for a process that ended before it was ready."""
     code = "" if exited.code is None else f" (exit code {exited.code})"
-    last = next((line for line in reversed(exited.log_lines) if line.strip()), "")
+    last = telling_line(exited.log_lines)
     return SpawnFailed(
         f"The server's process ended while it was starting{code}."
         + (f" Its last words: {last.strip()[:300]}" if last else ""),
         reason="exited",
         details=_with_log(f"The process ended{code}.", exited.log_lines),
     )
+
+
+def telling_line(lines: tuple[str, ...]) -> str:
+    """The last line that sounds like the reason, else the last line: servers chat on after a fatal message."""
+    said = [line for line in reversed(lines) if line.strip()]
+    return next((line for line in said if _FATAL.search(line)), said[0] if said else "")
 
 
 def _with_log(text: str, lines: tuple[str, ...]) -> str:

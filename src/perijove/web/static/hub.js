@@ -120,9 +120,15 @@
     live.dataset.before = said;
   }
 
+  // The end of a log is what tells.
+  document.addEventListener("toggle", (event) => {
+    if (event.target.open) all("pre, ol", event.target).forEach((el) => { el.scrollTop = el.scrollHeight; });
+  }, true);
+
   reveal(document);
   countSelected();
   announce();
+  all("details[open] pre").forEach((el) => { el.scrollTop = el.scrollHeight; });
   const refreshing = document.querySelector("[data-refresh]");
   if (refreshing) setTimeout(watchForChange, refreshing.dataset.refresh * 1000, refreshing);
   const starting = document.getElementById("starting");
