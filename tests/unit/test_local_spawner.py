@@ -85,6 +85,10 @@ def environment_of(pid: int) -> dict[str, str]:
     return dict(item.split("=", 1) for item in text.split("\0") if "=" in item)
 
 
+def directory_of(pid: int) -> Path:
+    return Path(f"/proc/{pid}/cwd").readlink()
+
+
 async def started(host, server: ServerSpec) -> tuple[int, dict[str, str]]:
     spawner = await host.open(server)
     await spawner.start()
@@ -99,7 +103,7 @@ async def test_a_user_without_an_account_gets_a_home_of_their_own(make, tmp_path
     pid, env = await started(make(), spec("ann@example.org"))
     home = tmp_path / "homes" / "ann@example.org"
     assert (env["HOME"], env["USER"]) == (str(home), "ann@example.org")
-    assert Path(f"/proc/{pid}/cwd").readlink() == home
+    assert directory_of(pid) == home
     assert home.stat().st_mode & 0o777 == 0o700
 
 

@@ -19,6 +19,8 @@ from perijove.config.app_traits import (
     known_app_traits,
     mapping,
     number,
+    text,
+    text_mapping,
 )
 from perijove.config.database import DatabaseURLError, async_url
 from perijove.config.options import HubOptions, ServiceOptions
@@ -102,11 +104,11 @@ class _Reader:
             ("bind_url", "public_ip", "public_port"),
             ("hub_bind_url", "hub_ip", "hub_port"),
         ):
-            url = self.section.get(trait)
+            url = self.take(trait, text)
             if not url:
                 continue
-            parts = urlsplit(url if "://" in str(url) else f"//{url}")
             try:
+                parts = urlsplit(url if "://" in url else f"//{url}")
                 number_ = parts.port
             except ValueError:
                 self.problem(trait, "a URL, as in http://127.0.0.1:8000/")
@@ -121,14 +123,14 @@ class _Reader:
         for ip in ("public_ip", "hub_ip"):
             if self.options.get(ip) in ("", "*"):
                 self.options[ip] = "0.0.0.0"  # noqa: S104 - what the configuration asks for
-        connect_ip = self.section.get("hub_connect_ip")
+        connect_ip = self.take("hub_connect_ip", text)
         if connect_ip and "hub_connect_url" not in self.options:
-            port_ = self.section.get("hub_connect_port") or self.options.get("hub_port", 8081)
+            port_ = self.take("hub_connect_port", integer) or self.options.get("hub_port", 8081)
             self.options["hub_connect_url"] = f"http://{connect_ip}:{port_}"
 
     def secrets(self) -> None:
         secret = self.take("cookie_secret", _cookie_secret)
-        file = self.section.get("cookie_secret_file")
+        file = self.take("cookie_secret_file", text)
         if secret is None and file and Path(file).is_file():
             try:
                 secret = keys.cookie_secret(Path(file).read_text(encoding="utf-8"))
@@ -156,11 +158,11 @@ class _Reader:
             return None
 
     def database(self) -> None:
-        url = self.section.get("db_url")
+        url = self.take("db_url", text)
         if url is None:
             return
         try:
-            self.options["db_url"] = async_url(str(url), self.data_dir)
+            self.options["db_url"] = async_url(url, self.data_dir)
         except DatabaseURLError as exc:
             self.problem("db_url", str(exc), exc.corrected and f"did you mean {exc.corrected} ?")
 
@@ -182,12 +184,12 @@ class _Reader:
         self.options["tornado_settings"] = settings
 
     def tls(self) -> None:
-        files = {name: self.section[name] for name in ("ssl_key", "ssl_cert") if self.section.get(name)}
-        if files:
-            self.options["proxy_options"] = {name: str(value) for name, value in files.items()}
+        files = {name: self.take(name, text) for name in ("ssl_key", "ssl_cert")}
+        if any(files.values()):
+            self.options["proxy_options"] = {name: value for name, value in files.items() if value}
 
     def service_tokens(self) -> None:
-        tokens = self.take("service_tokens", mapping)
+        tokens = self.take("service_tokens", text_mapping)
         if not tokens:
             return
         by_name = {service.name: service for service in self.options.get("services", ())}

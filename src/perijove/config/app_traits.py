@@ -48,6 +48,16 @@ def mapping(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
+def text_mapping(value: Any) -> dict[str, str]:
+    if not all(isinstance(item, str) for pair in mapping(value).items() for item in pair):
+        raise Unfit("a dict of strings")
+    return dict(value)
+
+
+def scopes(value: Any) -> dict[str, dict[str, Any]]:
+    return {text(name): mapping(definition) for name, definition in mapping(value).items()}
+
+
 def texts(value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not all(isinstance(item, str) for item in _items(value)):
         raise Unfit("a list of strings")
@@ -74,11 +84,14 @@ def public_url(value: Any) -> str:
 
 
 def seconds(value: Any) -> timedelta:
-    return timedelta(seconds=number(value))
+    try:
+        return timedelta(seconds=number(value))
+    except OverflowError as exc:
+        raise Unfit("a number of seconds that a calendar can hold") from exc
 
 
 def days(value: Any) -> timedelta:
-    return timedelta(days=number(value))
+    return seconds(number(value) * 86400)
 
 
 def optional_seconds(value: Any) -> timedelta | None:
@@ -141,7 +154,7 @@ def roles(value: Any) -> tuple[RoleOptions, ...]:
             key: texts(given[key]) if given.get(key) is not None else None
             for key in ("scopes", "users", "groups", "services")
         }
-        result.append(RoleOptions(name=given["name"], description=given.get("description", ""), **lists))
+        result.append(RoleOptions(name=given["name"], description=text(given.get("description") or ""), **lists))
     return tuple(result)
 
 
@@ -201,9 +214,9 @@ APP_TRAITS: Final[dict[str, tuple[str, Convert]]] = {
     "shutdown_on_logout": ("shutdown_on_logout", boolean),
     "load_groups": ("load_groups", groups),
     "load_roles": ("load_roles", roles),
-    "custom_scopes": ("custom_scopes", mapping),
+    "custom_scopes": ("custom_scopes", scopes),
     "extra_user_scopes": ("extra_user_scopes", texts),
-    "api_tokens": ("api_tokens", mapping),
+    "api_tokens": ("api_tokens", text_mapping),
     "services": ("services", services),
     "allow_named_servers": ("allow_named_servers", boolean),
     "named_server_limit_per_user": ("named_server_limit_per_user", function_or(integer)),
