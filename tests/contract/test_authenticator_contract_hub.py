@@ -7,7 +7,7 @@ import pytest
 
 from perijove.testing import run_hub, until
 from perijove.testing.browser import xsrf_of
-from perijove.testing.hub import write_config
+from perijove.testing.hub import OPEN, write_config
 from perijove.testing.oidc_provider import CLIENT_ID, CLIENT_SECRET, ProviderMissing, log_in, oidc_provider
 
 SMALL = [sys.executable, str(Path(__file__).with_name("small_server.py"))]
@@ -151,6 +151,55 @@ c.JupyterHub.extra_handlers = [("notice", NoticeHandler)]
 c.Authenticator.allowed_users = {"ann", "eve"}
 c.Spawner.pre_spawn_hook = pre_spawn_hook
 """
+
+
+async def test_listed_users_exist_and_listed_admins_are_admins_before_anybody_logged_in():
+    config = {
+        "hub": {
+            "config": {
+                "JupyterHub": {"authenticator_class": "pam", "spawner_class": "simple"},
+                # Neither has a system account: that is a warning, not a reason to stay down.
+                "Authenticator": {"admin_users": ["Boss-Of-Tests"], "allowed_users": ["ann-of-tests"]},
+            }
+        }
+    }
+    async with run_hub(config) as hub:
+        status, boss = await hub.api("GET", "/users/boss-of-tests")
+        assert (status, boss["admin"]) == (200, True)
+        status, ann = await hub.api("GET", "/users/ann-of-tests")
+        assert (status, ann["admin"]) == (200, False)
+        assert "ann-of-tests" in hub.log
+
+
+RECONCILE = """
+def reconcile(authenticator, model, existing):
+    return {"logins": (existing or {}).get("logins", 0) + 1}
+
+def auth_state_hook(spawner, auth_state):
+    spawner.environment["GREETING"] = f"login number {auth_state['logins']}"
+
+c.Authenticator.reconcile_auth_state_hook = reconcile
+c.Authenticator.enable_auth_state = True
+c.Spawner.auth_state_hook = auth_state_hook
+"""
+
+
+async def test_a_reconcile_hook_sees_the_stored_auth_state_at_each_login():
+    config = {**OPEN, "singleuser": {"cmd": SMALL}}
+    config["hub"] = {**config["hub"], "extraConfig": {"reconcile": RECONCILE}}
+    async with run_hub(config, environment={"JUPYTERHUB_CRYPT_KEY": "00" * 32}) as hub:
+        for _ in range(2):
+            async with hub.browser() as browser:
+                await browser.log_in("ann", path="hub/login?next=/hub/home")
+        async with hub.browser() as browser:
+            await browser.log_in("ann", path="hub/login?next=/hub/home")
+            await hub.api("POST", "/users/ann/server")
+
+            async def greeting():
+                response, text = await browser.get("/user/ann/", allow_redirects=False)
+                return response.status == 200 and text
+
+            assert await until(greeting, seconds=15) == "login number 3"
 
 
 @pytest.fixture

@@ -185,6 +185,7 @@ class Authenticator(Protocol):
     # No rule of the configuration lets anybody in; the login page says what to set.
     nobody_allowed: bool
     enable_auth_state: bool
+    reconciles_auth_state: bool
     manage_groups: bool
     manage_roles: bool
     refresh_pre_spawn: bool
@@ -201,12 +202,28 @@ class Authenticator(Protocol):
         """Whether a user may be called so."""
         ...
 
+    @property
+    def admin_names(self) -> frozenset[str]:
+        """`admin_users`, normalised: they exist and are admins from the start of a hub on."""
+        ...
+
+    @property
+    def allowed_names(self) -> frozenset[str]:
+        """`allowed_users`, normalised: they exist from the start of a hub on."""
+        ...
+
     def is_admin_by_config(self, name: str) -> bool:
         """Listed in `admin_users`."""
         ...
 
     async def authenticate(self, form: Mapping[str, str], request: Mapping[str, Any]) -> AuthModel | None:
         """Form login. None: refused. `request`: method, path, query, headers, remote_ip, scheme."""
+        ...
+
+    async def reconcile_auth_state(
+        self, model: AuthModel, existing: Mapping[str, Any] | None
+    ) -> Mapping[str, Any] | None:
+        """What to store of a login's auth state, given what is stored; asked if `reconciles_auth_state`."""
         ...
 
     async def refresh(self, user: UserFacts) -> AuthModel | bool:

@@ -51,6 +51,7 @@ class HostedAuthenticator:
         self.otp_prompt = str(plugin.otp_prompt)
         self.custom_html = str(plugin.get_custom_html(facts.hub_prefix) or "")
         self.enable_auth_state = bool(plugin.enable_auth_state)
+        self.reconciles_auth_state = self.enable_auth_state and plugin.reconcile_auth_state_hook is not None
         self.manage_groups = bool(plugin.manage_groups)
         self.manage_roles = bool(plugin.manage_roles)
         self.refresh_pre_spawn = bool(plugin.refresh_pre_spawn)
@@ -96,12 +97,10 @@ class HostedAuthenticator:
 
     @property
     def admin_names(self) -> frozenset[str]:
-        """`admin_users`: JupyterHub creates them at start-up."""
         return frozenset(self.plugin.admin_users)
 
     @property
     def allowed_names(self) -> frozenset[str]:
-        """`allowed_users`, as JupyterHub creates them at start-up."""
         return frozenset(self.plugin.allowed_users)
 
     @property
@@ -162,9 +161,8 @@ class HostedAuthenticator:
     async def reconcile_auth_state(
         self, model: AuthModel, existing: Mapping[str, Any] | None
     ) -> Mapping[str, Any] | None:
-        """What to store of a login's auth state, given what is stored already."""
-        hook = getattr(self.plugin, "reconcile_auth_state_hook", None)
-        if not self.enable_auth_state or hook is None:
+        hook = self.plugin.reconcile_auth_state_hook
+        if not self.reconciles_auth_state:
             return model.auth_state
         answer = {
             "name": model.name,

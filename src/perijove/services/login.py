@@ -6,7 +6,7 @@ that ends in an `AuthModel`.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -119,6 +119,7 @@ async def complete_login(
     unless a session of another user carries it).
     """
     check_user_name(model.name)
+    model = await _reconciled(hub, model)
     offered = _MARK.fullmatch(browser_session) is not None
     entry = Entry(
         model=model,
@@ -134,6 +135,17 @@ async def complete_login(
     hub.activity.saw_user(user_id, hub.clock.now())
     log.info("logged_in", user=model.name, address=facts.remote_ip)
     return LoggedIn(user_id, model.name, entry.secret, entry.browser_session)
+
+
+async def _reconciled(hub: "HubContext", model: AuthModel) -> AuthModel:
+    """The operator's `reconcile_auth_state_hook` decides what of old and new auth state is kept."""
+    if not hub.authenticator.reconciles_auth_state:
+        return model
+    try:
+        stored = await get_auth_state(hub, model.name)
+    except NotFound:
+        stored = None
+    return replace(model, auth_state=await hub.authenticator.reconcile_auth_state(model, stored))
 
 
 async def _write_alone(hub: "HubContext", entry: Entry) -> UserId:

@@ -11,7 +11,7 @@ from sqlalchemy import Table, delete, insert, select, update
 
 from perijove.config.options import RoleOptions
 from perijove.domain import roles as role_rules
-from perijove.domain.errors import Invalid
+from perijove.domain.errors import HubError, Invalid
 from perijove.domain.events import Event, Kind
 from perijove.domain.ids import UserId
 from perijove.domain.roles import ADMIN, DEFAULT_ROLES, USER
@@ -37,6 +37,7 @@ async def reconcile(hub: "HubContext") -> None:
     configured = _checked(hub)
     async with hub.store.transaction() as tx:
         made = await _make_users(hub, tx, _users_mentioned(hub))
+        await _make_admins(tx, hub.authenticator.admin_names)
         await registry.put_services(hub, tx, admins=_admin_services(configured))
         ids = await _put_roles(hub, tx, configured)
         for role in configured.values():
@@ -45,7 +46,16 @@ async def reconcile(hub: "HubContext") -> None:
         await registry.put_tokens(hub, tx)
         tx.emit(Event(Kind.IDENTITY, EVERYONE))
     for user_id in made:
-        await hub.authenticator.user_added(await user_facts(hub, user_id))
+        await _announce(hub, user_id)
+
+
+async def _announce(hub: "HubContext", user_id: UserId) -> None:
+    """A listed name that the authenticator does not know (no system account) must not keep the hub from starting."""
+    user = await user_facts(hub, user_id)
+    try:
+        await hub.authenticator.user_added(user)
+    except HubError as error:
+        log.warning("configured_user_refused", user=user.name, error=error.message)
 
 
 def _checked(hub: "HubContext") -> dict[str, RoleOptions]:
@@ -79,6 +89,7 @@ def _users_mentioned(hub: "HubContext") -> list[str]:
     for group in hub.options.load_groups:
         names += group.users
     names += hub.options.api_tokens.values()
+    names += hub.authenticator.admin_names | hub.authenticator.allowed_names
     return list(dict.fromkeys(users.normalise(hub, name) for name in names))
 
 
@@ -98,6 +109,12 @@ async def _make_users(hub: "HubContext", tx: "Transaction", names: Sequence[str]
             assert result.inserted_primary_key is not None
             made.append(UserId(result.inserted_primary_key[0]))
     return made
+
+
+async def _make_admins(tx: "Transaction", names: Iterable[str]) -> None:
+    """Who is listed as an admin is one, without having to log in again. Nobody stops being one here."""
+    u = schema.users.c
+    await tx.execute(update(schema.users).where(u.name.in_(sorted(names)), u.admin.is_(False)).values(admin=True))
 
 
 async def _put_roles(hub: "HubContext", tx: "Transaction", configured: dict[str, RoleOptions]) -> dict[str, int]:
