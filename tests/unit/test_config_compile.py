@@ -183,6 +183,12 @@ def test_code_and_hub_config_override_the_keys_in_this_order(compiled):
     assert (options.concurrent_spawn_limit, options.active_server_limit) == (2, 4)
 
 
+@pytest.mark.parametrize("account", [0, 1000])
+def test_a_hub_that_runs_as_root_says_what_that_means(compiled, monkeypatch, account):
+    monkeypatch.setattr(os, "geteuid", lambda: account)
+    assert ("run as root" in notes(compiled("custom: {}"), NoteKind.INFO)) is (account == 0)
+
+
 def test_a_command_of_an_image_gives_way_to_the_one_of_this_machine(compiled):
     result = compiled("singleuser: {cmd: /opt/lsst/runlab.sh}")
     assert Path(result.traits.Spawner.cmd[0]).name == "jupyterhub-singleuser"
@@ -216,6 +222,27 @@ def test_variables_from_secrets_come_from_the_environment_here(compiled):
 )
 def test_a_database_url_is_turned_into_that_of_an_asynchronous_driver(compiled, given, url):
     assert compiled(f"hub: {{db: {{type: other, url: '{given}', password: hush}}}}").options.db_url == url
+
+
+def test_nothing_shows_secrets_when_it_is_printed(compiled):
+    secret = "5ecre7" * 11
+    text = f"""
+        hub:
+          cookieSecret: {COOKIE}
+          db: {{type: postgres, url: "postgresql://u@h/d", password: {secret}}}
+          extraEnv: {{TOKEN: {secret}}}
+          services: {{a: {{apiToken: {secret}}}}}
+          config: {{JupyterHub: {{api_tokens: {{{secret}: ann}}}}, DummyAuthenticator: {{password: {secret}}}}}
+        proxy: {{secretToken: {secret}}}
+    """
+    printed = repr(compiled(text))
+    assert secret not in printed
+    assert repr(bytes.fromhex(COOKIE)) not in printed
+
+
+def test_extra_routes_of_the_proxy_are_kept(compiled):
+    options = compiled("hub: {config: {Proxy: {extra_routes: {/x/: 'http://h:1'}}}}").options
+    assert options.extra_routes == {"/x/": "http://h:1"}
 
 
 def test_sqlite_memory_is_kept_in_memory(compiled):

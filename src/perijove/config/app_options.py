@@ -83,6 +83,10 @@ class _Reader:
         self.tornado_settings()
         self.tls()
         self.service_tokens()
+        for section in ("Proxy", "ConfigurableHTTPProxy"):
+            routes = self.take("extra_routes", text_mapping, section=section)
+            if routes:
+                self.options["extra_routes"] = routes
         limit = self.take("consecutive_failure_limit", integer, section="Spawner")
         if limit is not None:
             self.options["consecutive_failure_limit"] = limit

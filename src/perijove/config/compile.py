@@ -9,7 +9,7 @@ in the configuration, with the hub's own rights, and writes `hub.extraFiles` int
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -27,10 +27,11 @@ class Compiled:
     """What a hub runs with."""
 
     options: HubOptions
-    traits: Config
+    # Its own `repr` shows secrets; so do those below.
+    traits: Config = field(repr=False)
     notes: tuple[Note, ...] = ()
     # Variables for the hub's own process: `hub.extraEnv`, and what the code in the configuration set.
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     # `hub.extraFiles`: mount path -> where it was written.
     files: Mapping[str, Path]
     # Why anybody who reaches the port gets in, or "".
@@ -38,7 +39,7 @@ class Compiled:
     # Without a configuration: who may log in, and where the password is kept; it itself when it is new.
     generated_admin: str = ""
     password_file: str = ""
-    new_password: str = ""
+    new_password: str = field(default="", repr=False)
 
 
 def compile_config(

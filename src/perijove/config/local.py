@@ -95,6 +95,9 @@ def finish(config: FluentConfig, data_dir: Path, where: Callable[[str, str], Pos
         hub.spawner_class = LOCAL_SPAWNER
         config.LocalSpawner.setdefault("homes_dir", str(data_dir / "homes"))
         notes += _take_over(config)
+        if os.geteuid() == 0:
+            text = "servers of users without a system account of their own run as root here"
+            notes.append(Note(NoteKind.INFO, text))
     notes += _command(config, where, implied=implied)
     notes += _secret_variables(config)
     return notes

@@ -32,7 +32,7 @@ class ServiceOptions:
 
     name: str
     url: str = ""
-    api_token: str = ""
+    api_token: str = field(default="", repr=False)
     admin: bool = False
     display: bool = True
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -80,14 +80,14 @@ class HubOptions:
     hub_port: int = 8081
     # What servers and the proxy are told to connect to; "" = from hub_ip and hub_port.
     hub_connect_url: str = ""
-    db_url: str = ""  # "" = sqlite in data_dir
+    db_url: str = field(default="", repr=False)  # "" = sqlite in data_dir
     db_options: Mapping[str, Any] = field(default_factory=dict)
     # 32 bytes; None = kept in the database, made at first start.
-    cookie_secret: bytes | None = None
+    cookie_secret: bytes | None = field(default=None, repr=False)
     # JUPYTERHUB_CRYPT_KEY, decoded; the first encrypts.
-    crypt_keys: tuple[bytes, ...] = ()
+    crypt_keys: tuple[bytes, ...] = field(default=(), repr=False)
     # Token that proxies authenticate with (CONFIGPROXY_AUTH_TOKEN); "" = kept in the database.
-    proxy_token: str = ""
+    proxy_token: str = field(default="", repr=False)
 
     # -- plug-ins: class objects, entry-point names or dotted paths
     authenticator_class: Any = "shared-password"
@@ -106,7 +106,7 @@ class HubOptions:
     load_roles: tuple[RoleOptions, ...] = ()
     custom_scopes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     extra_user_scopes: tuple[str, ...] = ()
-    api_tokens: Mapping[str, str] = field(default_factory=dict)  # token -> user name
+    api_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)  # token -> user name
     services: tuple[ServiceOptions, ...] = ()
 
     # -- servers
