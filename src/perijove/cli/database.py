@@ -28,7 +28,7 @@ def run(files: list[Path] | None, data_dir: Path, work: Callable[["HubContext"],
 
     configure()
     # A command says what it did itself; the log of its short life is of interest when something is wrong.
-    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger().setLevel(logging.ERROR)
     compiled = compile_files(files, prepare(data_dir))
 
     async def opened() -> Result:

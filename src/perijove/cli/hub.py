@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "CONFIGPROXY_AUTH_TOKEN"  # noqa: S105 - a variable's name
 
+# For the crash tests alone: a point of `perijove.lib.faults` at which this hub kills or freezes itself.
+# Read here and nowhere else, so that no configuration and no library can arm one.
+FAULT_VARIABLES = {"PERIJOVE_KILL_AT": signal.SIGKILL, "PERIJOVE_FREEZE_AT": signal.SIGSTOP}
+
 EPILOG = """
 [bold]Examples[/]
 
@@ -53,6 +57,7 @@ def hub(
     from perijove.lib.log import configure
 
     control = Control.attach()
+    _arm_fault()
     compiled = compile_files(
         files,
         prepare(data_dir),
@@ -72,6 +77,14 @@ def hub(
         control.configured(facts_of(compiled))
     with listening(compiled.options.hub_ip, compiled.options.hub_port, "--hub-port") as sock:
         run(compiled, sock, control)
+
+
+def _arm_fault() -> None:
+    from perijove.lib import faults
+
+    for variable, number in FAULT_VARIABLES.items():
+        if point := os.environ.pop(variable, ""):
+            faults.arm(point, number)
 
 
 def run(compiled: "Compiled", sock: socket.socket, control: Control | None) -> None:

@@ -18,7 +18,7 @@ def compile_nothing(data_dir: Path, around: Mapping[str, str]) -> Compiled:
     config.JupyterHub.authenticator_class = "shared-password"
     config.JupyterHub.concurrent_spawn_limit = 64
     config.SharedPasswordAuthenticator.admin_users = {admin}
-    config.SharedPasswordAuthenticator.any_allow_config = True
+    config.SharedPasswordAuthenticator.allowed_users = {admin}
     config.SharedPasswordAuthenticator.admin_password = kept.password
     local.without_files(config, data_dir, admin)
     options, notes = read_options(config, data_dir=data_dir, environment=around)

@@ -10,6 +10,9 @@ from yarl import URL
 _FIELD = re.compile(r'<input[^>]*name="_xsrf"[^>]*>')
 _VALUE = re.compile(r'value="([^"]*)"')
 
+# Whoever waits longer for an answer in a test waits for ever.
+TIMEOUT = aiohttp.ClientTimeout(total=30)
+
 
 class Browser:
     """One person's cookie jar. Use it as `async with`."""
@@ -17,7 +20,7 @@ class Browser:
     def __init__(self, url: str) -> None:
         self.url = URL(url)
         # Cookies of numeric hosts are dropped by default; hubs under test have no others.
-        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True), timeout=TIMEOUT)
 
     async def __aenter__(self) -> Self:
         return self

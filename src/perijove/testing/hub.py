@@ -23,10 +23,11 @@ import aiohttp
 import psutil
 
 from perijove.cli.listening import free_port
-from perijove.testing.browser import Browser
+from perijove.testing.browser import TIMEOUT, Browser
 from perijove.testing.waiting import until
 
 START_SECONDS = 30.0
+HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=2)
 STOP_SECONDS = 30.0
 
 # Anybody may log in; servers run as whoever runs the tests, each in a directory of its own.
@@ -82,6 +83,7 @@ class RunningHub:
         command = [sys.executable, "-P", "-m", "perijove.cli", "up", "--data-dir", str(self.data_dir)]
         command += ["--port", str(self.port), "--hub-port", str(self.hub_port), *self.arguments]
         command += [argument for file in self.files for argument in ("-f", str(file))]
+        said_before = len(self.log)
         with (self.data_dir / "up.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *command,
@@ -93,6 +95,7 @@ class RunningHub:
                 start_new_session=True,
             )
         await self.until_healthy(seconds=seconds)
+        await until(lambda: "running at" in self.log[said_before:])
 
     async def until_healthy(self, *, seconds: float = START_SECONDS) -> None:
         try:
@@ -104,16 +107,19 @@ class RunningHub:
         if self.process is not None and self.process.returncode is not None:
             raise HubDidNotStart(f"`perijove up` ended with exit code {self.process.returncode}:\n{self.log}")
         try:
-            async with aiohttp.ClientSession() as session, session.get(f"{self.url}hub/health") as response:
+            async with (
+                aiohttp.ClientSession(timeout=HEALTH_TIMEOUT) as session,
+                session.get(f"{self.url}hub/health") as response,
+            ):
                 return response.status == HTTPStatus.OK
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError, TimeoutError):
             return False
 
     async def api(self, method: str, path: str, body: Any = None, *, token: str = "") -> tuple[int, Any]:
         """A REST call through the proxy: status and decoded answer."""
         headers = {"Authorization": f"token {token or self.token}"}
         async with (
-            aiohttp.ClientSession(headers=headers) as session,
+            aiohttp.ClientSession(headers=headers, timeout=TIMEOUT) as session,
             session.request(method, f"{self.url}hub/api{path}", json=body) as response,
         ):
             text = await response.text()
@@ -122,6 +128,17 @@ class RunningHub:
     def hub_process(self) -> psutil.Process:
         """The process of the hub alone, for killing it under the proxy."""
         return self._child("hub")
+
+    async def until_hub_is_back(self, before: psutil.Process, *, seconds: float = START_SECONDS) -> None:
+        """`before` has ended and another hub answers in its place."""
+
+        def replaced() -> bool:
+            with suppress(LookupError):
+                return self.hub_process() != before
+            return False
+
+        await until(replaced, seconds=seconds)
+        await self.until_healthy(seconds=seconds)
 
     def proxy_process(self) -> psutil.Process:
         return self._child("proxy")
@@ -155,7 +172,7 @@ class RunningHub:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         await self.process.wait()
-        await until(lambda: not any(_alive(process) for process in family))
+        await until(lambda: not any(is_alive(process) for process in family))
 
     def user_processes(self) -> list[psutil.Process]:
         """Everything that this hub started for users, wherever it was reparented to."""
@@ -172,10 +189,10 @@ class RunningHub:
         for process in self.user_processes():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        await until(lambda: not any(_alive(process) for process in self.user_processes()))
+        await until(lambda: not any(is_alive(process) for process in self.user_processes()))
 
 
-def _alive(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False
@@ -203,8 +220,8 @@ async def run_hub(
         token = secrets.token_hex(16)
         layers: list[Path] = []
         if config is not None:
-            layers = [_write(Path(temporary) / "config.yaml", config)]
-            layers += [*files, _write(Path(temporary) / "testing.yaml", _for_testing(token, base_url))]
+            layers = [write_config(Path(temporary) / "config.yaml", config)]
+            layers += [*files, write_config(Path(temporary) / "testing.yaml", config_for_tests(token, base_url))]
         hub = RunningHub(
             data_dir=directory,
             files=layers,
@@ -224,14 +241,14 @@ async def run_hub(
                 await hub.clean_up()
 
 
-def _write(path: Path, config: Mapping[str, Any] | str) -> Path:
+def write_config(path: Path, config: Mapping[str, Any] | str) -> Path:
     # JSON is YAML.
     path.write_text(config if isinstance(config, str) else json.dumps(config), encoding="utf-8")
     path.chmod(0o600)
     return path
 
 
-def _for_testing(token: str, base_url: str) -> dict[str, Any]:
+def config_for_tests(token: str, base_url: str) -> dict[str, Any]:
     scopes = [
         "admin:users",
         "admin:servers",

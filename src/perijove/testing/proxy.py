@@ -6,9 +6,13 @@ proxy that follows it; `Wire` is a client that sees bytes.
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from ssl import SSLContext
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -66,7 +70,7 @@ class FakeHub:
         app.router.add_post(f"{self.base_url}hub/internal/activity", self._activity)
         app.router.add_get(f"{self.base_url}hub/error/{{code}}", self._error)
         app.router.add_route("*", "/{path:.*}", self._page)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.01)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
         self.port = self._runner.addresses[0][1]
@@ -152,6 +156,8 @@ async def serve_proxy(hub: FakeHub, *, wait: bool = True, **options: Any) -> Asy
         "token": hub.token,
         **options,
     }
+    bugs: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: bugs.append(context))
     proxy = Proxy(ProxyOptions(**merged))
     await proxy.start()
     try:
@@ -160,10 +166,12 @@ async def serve_proxy(hub: FakeHub, *, wait: bool = True, **options: Any) -> Asy
         yield proxy
     finally:
         await proxy.stop(0)
+    if bugs:
+        raise AssertionError(f"errors that nobody caught: {bugs}") from bugs[0].get("exception")
 
 
 @asynccontextmanager
-async def target(handler: Handler) -> AsyncIterator[str]:
+async def target(handler: Handler, *, unix: str = "", ssl: SSLContext | None = None) -> AsyncIterator[str]:
     """A server whose every connection `handler` serves by hand; its URL."""
     tasks: set[asyncio.Task[Any]] = set()
 
@@ -179,9 +187,16 @@ async def target(handler: Handler) -> AsyncIterator[str]:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
+    scheme = "https" if ssl else "http"
+    server: asyncio.Server
+    if unix:
+        server = await asyncio.start_unix_server(serve, unix, limit=1 << 20, ssl=ssl)
+        url = f"{scheme}+unix://{quote(unix, safe='')}"
+    else:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20, ssl=ssl)
+        url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield url
     finally:
         server.close()
         for task in list(tasks):
@@ -253,6 +268,12 @@ class Wire:
         await self.send(data)
         return await self.answer()
 
+    def reset(self) -> None:
+        """Vanish: the other side gets RST, not the end of what we say."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
     async def closed(self) -> bytes:
         """What still comes until the other side closes."""
         async with asyncio.timeout(DEADLINE_SECONDS):
@@ -265,7 +286,7 @@ class Wire:
 @asynccontextmanager
 async def wire(proxy: Proxy) -> AsyncIterator[Wire]:
     host, port = proxy.addresses[0]
-    reader, writer = await asyncio.open_connection(host, port, limit=1 << 22)
+    reader, writer = await asyncio.open_connection(host, port, limit=1 << 17)
     try:
         yield Wire(reader, writer)
     finally:
