@@ -169,6 +169,7 @@ def test_on_kubernetes_servers_are_pods_with_z2jhs_traits(compiled):
     assert pod.scheduler_name == "user-scheduler"
     assert pod.node_affinity_preferred[0]["weight"] == 100
     assert pod.init_containers[0]["name"] == "block-cloud-metadata"
+    assert notes(result, NoteKind.KUBERNETES) == ""
 
 
 def test_code_and_hub_config_override_the_keys_in_this_order(compiled):

@@ -33,7 +33,7 @@ class Compiler:
         self.around = around
         self.target = target
         self.config = FluentConfig()
-        self.notes: list[Note] = list(loaded.notes)
+        self.notes = [note for note in loaded.notes if target == "local" or note.kind is not NoteKind.KUBERNETES]
         self.files_dir = data_dir / "files"
 
     def compile(self) -> Compiled:

@@ -49,6 +49,7 @@ _SPAWNER_DICTS: Final = frozenset(
         "popen_kwargs",
         "storage_extra_annotations",
         "storage_extra_labels",
+        "storage_selector",
         "user_namespace_annotations",
         "user_namespace_labels",
         "singleuser_extra_pod_config",

@@ -21,12 +21,12 @@ from perijove.config.yaml import Node
 # Traits that people look for among the keys of `singleuser`, where the chart never had them.
 SPAWNER_TRAITS = frozenset(
     {
-        "allowed_images", "args", "automount_service_account_token", "container_security_context",
-        "delete_pvc", "delete_stopped_pods", "dns_policy", "enable_user_namespaces", "environment",
+        "args", "automount_service_account_token", "container_security_context",
+        "delete_pvc", "delete_stopped_pods", "enable_user_namespaces", "environment",
         "extra_container_config", "gid", "http_timeout", "hub_connect_ip", "ip",
         "modify_pod_hook", "namespace", "notebook_dir", "pod_security_context", "port", "pre_spawn_hook",
-        "priority_class_name", "privileged", "runtime_class_name", "scheduler_name",
-        "share_process_namespace", "supplemental_gids", "user_namespace_template", "working_dir",
+        "priority_class_name", "privileged", "scheduler_name",
+        "supplemental_gids", "user_namespace_template", "working_dir",
     }
 )  # fmt: skip
 _EXPECTED = {
