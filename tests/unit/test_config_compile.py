@@ -197,6 +197,14 @@ def test_a_command_of_an_image_gives_way_to_the_one_of_this_machine(compiled):
     assert compiled(f"singleuser: {{cmd: [{sys.executable}, -V]}}").traits.Spawner.cmd == [sys.executable, "-V"]
 
 
+def test_a_chosen_spawner_for_pods_keeps_the_command_of_the_image(compiled):
+    pods = "config: {JupyterHub: {spawner_class: kubespawner.KubeSpawner}}"
+    assert compiled(f"hub: {{{pods}}}").traits.Spawner.cmd == ["jupyterhub-singleuser"]
+    result = compiled(f"hub: {{{pods}}}\nsingleuser: {{cmd: null, extraEnv: {{A: {{valueFrom: {{}}}}}}}}")
+    assert "cmd" not in result.traits.Spawner
+    assert result.traits.Spawner.environment == {"A": {"valueFrom": {}}}
+
+
 def test_variables_from_secrets_come_from_the_environment_here(compiled):
     text = """
         hub:

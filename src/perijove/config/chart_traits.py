@@ -50,8 +50,8 @@ def apply(config: FluentConfig, loaded: Loaded, *, data_dir: Path, kubernetes: b
     hub.services = [_service(entry) for entry in settings.hub.services.values()]
     hub.load_roles = [dict(entry) for entry in settings.hub.load_roles.values()]
     singleuser_traits.apply(config, settings, kubernetes=kubernetes)
-    if loaded.given.at(("singleuser", "cmd")) is not None:
-        config.Spawner.cmd = settings.singleuser.cmd
+    if settings.singleuser.cmd is not None:
+        config.Spawner.cmd = list(settings.singleuser.cmd)
     if settings.debug.enabled:
         hub.log_level = "DEBUG"
         config.Spawner.debug = True

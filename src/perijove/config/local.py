@@ -98,9 +98,20 @@ def finish(config: FluentConfig, data_dir: Path, where: Callable[[str, str], Pos
         if os.geteuid() == 0:
             text = "servers of users without a system account of their own run as root here"
             notes.append(Note(NoteKind.INFO, text))
-    notes += _command(config, where, implied=implied)
-    notes += _secret_variables(config)
+    if _starts_processes(hub.spawner_class):
+        notes += _command(config, where, implied=implied)
+        notes += _secret_variables(config)
     return notes
+
+
+def _starts_processes(spawner_class: Any) -> bool:
+    """Whether servers run on this machine: only then is its own command the right one."""
+    if isinstance(spawner_class, type):
+        return any(parent.__name__ == "LocalProcessSpawner" for parent in spawner_class.__mro__)
+    name = str(spawner_class)
+    return name.lower() in ("default", "localprocess", "simple") or name.endswith(
+        ("LocalProcessSpawner", "LocalSpawner")
+    )
 
 
 def _take_over(config: FluentConfig) -> list[Note]:
