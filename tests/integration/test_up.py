@@ -103,6 +103,21 @@ async def test_a_killed_up_takes_hub_and_proxy_with_it_and_the_next_one_finds_th
         await until(lambda: greeted(hub, url))
 
 
+async def test_a_shutdown_asked_for_through_the_api_ends_hub_and_proxy():
+    async with run_hub() as hub:
+        status, _ = await hub.api("POST", "/shutdown", {}, token=await admin_token(hub))
+        assert status == 202
+        async with asyncio.timeout(20):
+            assert await hub.process.wait() == Exit.OK
+
+
+async def admin_token(hub: RunningHub) -> str:
+    await hub.api("POST", "/users", {"usernames": ["admin"], "admin": True})
+    code, token, _ = await command(hub, "token", "admin")
+    assert code == Exit.OK
+    return token.strip()
+
+
 async def test_servers_are_stopped_at_shutdown_when_asked_for():
     async with run_hub(SMALL_SERVERS, arguments=["--stop-servers"]) as hub:
         await start_server(hub, "ada")

@@ -89,6 +89,14 @@ class Child:
                 return message
         raise ChildEnded(self.name, await self.wait())
 
+    async def said(self, event: str) -> bool:
+        """Whether a child that has ended said `event` among its last words."""
+        assert self._reader is not None
+        while line := await self._reader.readline():
+            if json.loads(line)["event"] == event:
+                return True
+        return False
+
     def go(self) -> None:
         assert self._writer is not None
         self._writer.write(encode(GO))

@@ -20,6 +20,7 @@ VARIABLE = "PERIJOVE_CONTROL_FD"
 CONFIGURED = "configured"
 GO = "go"
 READY = "ready"
+LEAVING = "leaving"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,10 @@ class Control:
 
     def ready(self) -> None:
         self._send(encode(READY))
+
+    def leaving(self) -> None:
+        """This process ends because somebody asked it to, and wants no successor."""
+        self._send(encode(LEAVING))
 
     def end_with_parent(self) -> None:
         """Turn the end of the line into SIGTERM, whose handler is the one way to stop cleanly."""

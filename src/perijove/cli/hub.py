@@ -17,6 +17,8 @@ from perijove.cli.options import DataDir, Debug, Files, HubIP, HubPort, LogForma
 if TYPE_CHECKING:
     from perijove.config import Compiled
     from perijove.config.options import HubOptions
+    from perijove.services.context import HubContext
+    from perijove.services.shutdown_wish import ShutdownWish
 
 TOKEN_VARIABLE = "CONFIGPROXY_AUTH_TOKEN"  # noqa: S105 - a variable's name
 
@@ -106,12 +108,17 @@ async def _serve(compiled: "Compiled", sock: socket.socket, control: Control | N
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
 
-    def ready(_: object) -> None:
+    wishes: list[ShutdownWish] = []
+
+    def ready(hub: "HubContext") -> None:
+        wishes.append(hub.shutdown)
         get_logger("perijove.hub").info("hub is ready", url=hub_url(compiled.options))
         if control is not None:
             control.ready()
 
     await serve_hub(compiled.options, compiled.traits, sock=sock, stop=stop, ready=ready)
+    if control is not None and any(wish.asked.is_set() for wish in wishes):
+        control.leaving()
 
 
 def hub_url(options: "HubOptions") -> str:

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 
 from perijove.cli.child import Backoff, Child, ChildEnded, describe
-from perijove.cli.control import CONFIGURED, READY, HubFacts
+from perijove.cli.control import CONFIGURED, LEAVING, READY, HubFacts
 from perijove.cli.exits import Exit
 from perijove.lib.log import get_logger
 
@@ -93,6 +93,10 @@ class Supervisor:
         while True:
             started = loop.time()
             code = await child.wait()
+            if await child.said(LEAVING):
+                log.info("asked to shut down", child=child.name)
+                self._stop.set()
+                return
             delay = backoff.after(loop.time() - started)
             log.warning("a child ended; starting it again", child=child.name, how=describe(code), in_seconds=delay)
             await asyncio.sleep(delay)
