@@ -37,6 +37,8 @@ class ServerSpec:
     display_name: str = ""
     # Counts starts. Together with `id` it names what a start made, for finding it again.
     generation: int = 0
+    # Of the lease that this operation holds. It only grows: what carries a later one is not ours to end.
+    lease_epoch: int = 0
     user_options: Mapping[str, Any] = field(default_factory=dict)
     # What `get_state()` last returned.
     state: Mapping[str, Any] = field(default_factory=dict)
@@ -125,6 +127,7 @@ class Found:
     server_id: ServerId
     generation: int
     description: str
+    # Entries that the state of what a row calls its server has too, with the same values.
     state: Mapping[str, Any] = field(default_factory=dict)
     # Where it listens, if that can be told from outside.
     url: str = ""

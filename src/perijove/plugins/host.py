@@ -18,7 +18,7 @@ from perijove.plugins.calls import call
 from perijove.plugins.errors import details_of, http_message, spawn_failure
 from perijove.plugins.facts import HubFacts
 from perijove.plugins.jsonable import to_json
-from perijove.plugins.local_process import Hosting, MarkedProcess, hosted_class
+from perijove.plugins.local_process import EPOCH, Hosting, MarkedProcess, hosted_class
 from perijove.plugins.processes import ProcessTable
 from perijove.plugins.server_log import ServerLog
 from perijove.plugins.spawner import HostedSpawner
@@ -114,7 +114,8 @@ class ClassHost:
             user_options=row.user_options or {},
         )
         if isinstance(plugin, MarkedProcess):
-            plugin.hosting = Hosting(self._table, spec.id, spec.generation, ServerLog(self._log_dir, spec.id))
+            output = ServerLog(self._log_dir, spec.id)
+            plugin.hosting = Hosting(self._table, spec.id, spec.generation, spec.lease_epoch, output)
         plugin.load_state(row.state or {})
         return plugin
 
@@ -158,21 +159,21 @@ class ClassHost:
             return ()
         found = []
         for server_id, members in (await self._table.scan()).items():
-            for generation in sorted({member.generation for member in members}):
-                first = processes.roots([member for member in members if member.generation == generation])[0]
+            for epoch in sorted({member.epoch for member in members}):
+                first = processes.roots([member for member in members if member.epoch == epoch])[0]
                 found.append(
                     Found(
                         server_id,
-                        generation,
+                        first.generation,
                         f"process {first.pid} on {self._facts.host}",
-                        {"pid": first.pid, "perijove_started": first.started},
+                        {EPOCH: epoch},
                         url=_origin(first.url),
                     )
                 )
         return found
 
     async def destroy(self, found: Found) -> None:
-        await self._table.end(found.server_id, generation=found.generation)
+        await self._table.end(found.server_id, lambda process: process.epoch == found.state[EPOCH])
 
 
 def _configured(cls: Any, traits: Config, trait: str) -> Any:

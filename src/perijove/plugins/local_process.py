@@ -30,6 +30,7 @@ from perijove.plugins.processes import ProcessTable, mark
 from perijove.plugins.server_log import ServerLog
 
 _SINCE = "perijove_started"
+EPOCH = "perijove_epoch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Hosting:
     table: ProcessTable
     server_id: ServerId
     generation: int
+    # Of the lease under which this instance acts.
+    epoch: int
     output: ServerLog
 
 
@@ -49,12 +52,14 @@ class MarkedProcess(LocalProcessSpawner):  # type: ignore[misc]  # jupyterhub sh
     proc: Any
     pid: Any
     popen_kwargs: Any
-    # Start time of `pid`, to know it by.
+    # Start time of `pid`, to know it by, and the epoch in its mark.
     _since: int | None = None
+    _epoch: int | None = None
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
         self._since = state.get(_SINCE)
+        self._epoch = state.get(EPOCH)
         child = self.hosting.table.children.get(self.hosting.server_id)
         if child is not None and child.pid == self.pid:
             self.proc = child
@@ -63,15 +68,17 @@ class MarkedProcess(LocalProcessSpawner):  # type: ignore[misc]  # jupyterhub sh
         state: dict[str, Any] = super().get_state()
         if self.pid and self._since is not None:
             state[_SINCE] = self._since
+            state[EPOCH] = self._epoch
         return state
 
     def clear_state(self) -> None:
         super().clear_state()
-        self._since = None
+        self._since = self._epoch = None
 
     def get_env(self) -> dict[str, Any]:
         env: dict[str, Any] = super().get_env()
-        env[processes.MARK] = mark(self.hosting.table.hub_id, self.hosting.server_id, self.hosting.generation)
+        hosting = self.hosting
+        env[processes.MARK] = mark(hosting.table.hub_id, hosting.server_id, hosting.generation, hosting.epoch)
         # `perijove up` may run from a virtual environment that nobody activated: do as if somebody had.
         path = env.get("PATH") or os.defpath
         own = str(Path(sys.executable).parent)
@@ -82,8 +89,9 @@ class MarkedProcess(LocalProcessSpawner):  # type: ignore[misc]  # jupyterhub sh
 
     async def start(self) -> Any:
         table, server_id = self.hosting.table, self.hosting.server_id
-        if await table.end(server_id):
+        if await self._end_ours():
             self.log.warning("ended processes of an earlier start of server %s first", server_id)
+        await self._refuse_successor()
         table.forget(server_id)
         self._refuse_taken_port()
         with self._output() as popen_kwargs, self._explained():
@@ -96,6 +104,7 @@ class MarkedProcess(LocalProcessSpawner):  # type: ignore[misc]  # jupyterhub sh
                 if self.proc is not None:
                     table.children[server_id] = self.proc
         self._since = processes.started(self.pid) if self.pid else None
+        self._epoch = self.hosting.epoch
         return result
 
     async def poll(self) -> int | None:
@@ -111,8 +120,21 @@ class MarkedProcess(LocalProcessSpawner):  # type: ignore[misc]  # jupyterhub sh
 
     async def sweep(self) -> None:
         """End what outlived the server's own process, or was started by a hub that died before saying so."""
-        await self.hosting.table.end(self.hosting.server_id)
+        await self._end_ours()
         self.hosting.table.forget(self.hosting.server_id)
+
+    async def _end_ours(self) -> int:
+        """End what was started for this server up to now, but nothing that another hub started since."""
+        return await self.hosting.table.end(self.hosting.server_id, lambda process: process.epoch <= self.hosting.epoch)
+
+    async def _refuse_successor(self) -> None:
+        """A hub that slept past its lease must not start a second server beside the one of whoever took over."""
+        if await self.hosting.table.of(self.hosting.server_id):
+            raise SpawnFailed(
+                "Another hub started this server meanwhile.",
+                reason="superseded",
+                details=f"A process with a later lease epoch than {self.hosting.epoch} runs.",
+            )
 
     async def delete_forever(self) -> None:
         await settle(super().delete_forever())

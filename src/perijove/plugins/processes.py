@@ -1,9 +1,12 @@
 """Finds and ends the local processes that carry this hub's mark.
 
-Every server is started with `PERIJOVE_SERVER=<hub id>/<server id>/<generation>` in its environment, and
-so is everything it starts. The mark survives the hub, so it is what adoption and the orphan sweep go by;
-a pid alone is not, since pids are reused. Reading it needs the right to read the process: a hub that
-starts servers as other users runs as root, and root may.
+Every server is started with `PERIJOVE_SERVER=<hub id>/<server id>/<generation>/<lease epoch>` in its
+environment, and so is everything it starts. The mark survives the hub, so it is what adoption and the orphan
+sweep go by; a pid alone is not, since pids are reused. Reading it needs the right to read the process: a hub
+that starts servers as other users runs as root, and root may.
+
+The lease epoch, which only grows, orders what was started for one server. Whoever ends processes ends those of
+its own epoch and before: a hub that slept past its lease finds its successor's server untouchable.
 
 Linux only: it reads /proc, in a thread, because a busy machine has thousands of processes.
 """
@@ -14,9 +17,9 @@ import os
 import signal
 import subprocess
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -28,6 +31,7 @@ log = logging.getLogger(__name__)
 MARK = "PERIJOVE_SERVER"
 GRACE_SECONDS = 10.0
 KILL_SECONDS = 5.0
+_NUMBERS = ("server", "generation", "epoch")
 _PROC = Path("/proc")
 _CHECK_SECONDS = 0.05
 
@@ -41,11 +45,13 @@ class Process:
     started: int
     server_id: ServerId
     generation: int
+    # Of the lease under which it was started.
+    epoch: int = 0
     url: str = ""
 
 
-def mark(hub_id: str, server_id: ServerId, generation: int) -> str:
-    return f"{hub_id}/{server_id}/{generation}"
+def mark(hub_id: str, server_id: ServerId, generation: int, epoch: int) -> str:
+    return f"{hub_id}/{server_id}/{generation}/{epoch}"
 
 
 def started(pid: int) -> int | None:
@@ -87,12 +93,13 @@ def _read_marked(pid: int, needle: bytes) -> Process | None:
     if needle not in environment:
         return None
     variables = dict(item.partition(b"=")[::2] for item in environment.split(b"\0"))
-    server, _, generation = variables.get(MARK.encode(), b"").removeprefix(needle.partition(b"=")[2]).partition(b"/")
+    numbers = variables.get(MARK.encode(), b"").removeprefix(needle.partition(b"=")[2]).split(b"/")
     fields = _stat(pid)
-    if fields is None or fields[0] in "ZX" or not server.isdigit() or not generation.isdigit():
+    if fields is None or fields[0] in "ZX" or len(numbers) != len(_NUMBERS) or not all(map(bytes.isdigit, numbers)):
         return None
+    server, generation, epoch = map(int, numbers)
     url = variables.get(b"JUPYTERHUB_SERVICE_URL", b"").decode("utf-8", "replace")
-    return Process(pid, int(fields[1]), int(fields[19]), ServerId(int(server)), int(generation), url)
+    return Process(pid, int(fields[1]), int(fields[19]), ServerId(server), generation, epoch, url)
 
 
 def roots(processes: Collection[Process]) -> list[Process]:
@@ -126,19 +133,25 @@ class ProcessTable:
                 by_server[process.server_id].append(process)
             return by_server
 
+    async def of(self, server_id: ServerId) -> list[Process]:
+        """What runs of this server now."""
+        return (await self.scan()).get(server_id, [])
+
     async def end(
-        self, server_id: ServerId, *, generation: int | None = None, grace_seconds: float = GRACE_SECONDS
+        self,
+        server_id: ServerId,
+        wanted: Callable[[Process], bool] = lambda _: True,
+        *,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> int:
-        """End everything of this server (of this generation, or of any); how many processes that were.
+        """End what of this server is `wanted` ended; how many processes that were.
 
         The roots get SIGTERM and time to end their own children in order; what is left is killed.
         Repeated, because a process may start another while it is being looked at.
         """
         ended = 0
         for _ in range(5):
-            members = [
-                p for p in (await self.scan()).get(server_id, ()) if generation is None or p.generation == generation
-            ]
+            members = [process for process in await self.of(server_id) if wanted(process)]
             if not members:
                 break
             ended += len(members)
@@ -174,7 +187,7 @@ def _with_descendants(processes: Iterable[Process]) -> list[Process]:
                 if since is not None and child.pid != os.getpid():
                     tree.setdefault(
                         child.pid,
-                        Process(child.pid, process.pid, since, process.server_id, process.generation),
+                        replace(process, pid=child.pid, parent=process.pid, started=since),
                     )
     return list(tree.values())
 

@@ -18,7 +18,7 @@ from perijove.services.context import HubContext
 from perijove.services.server_rows import ServerRow, by_id
 from perijove.services.servers import append_event
 from perijove.services.user_facts import user_facts
-from perijove.store.claims import Lease, settle
+from perijove.store.claims import Lease, renew, settle
 from perijove.store.database import Transaction
 
 
@@ -38,6 +38,15 @@ class Operation:
             raise LeaseLost(f"server {self.lease.server_id}")
         return row
 
+    async def hold(self) -> None:
+        """Before what cannot be undone: extend the lease, or raise `LeaseLost`.
+
+        A hub that slept past its lease would otherwise act on what its successor made before any of its own
+        writes is refused.
+        """
+        if self.lease.server_id not in await renew(self.hub.store, [self.lease]):
+            raise LeaseLost(f"server {self.lease.server_id}")
+
     async def write(
         self,
         tx: Transaction,
@@ -56,16 +65,17 @@ class Operation:
     async def spec(self, row: ServerRow, *, api_token: str = "", auth_state: bool = False) -> ServerSpec:
         """What a spawner may know of this server."""
         facts = await user_facts(self.hub, UserId(row.user_id), with_auth_state=auth_state)
-        return spec_of(row, facts, api_token=api_token)
+        return spec_of(row, facts, api_token=api_token, lease_epoch=self.lease.epoch)
 
 
-def spec_of(row: ServerRow, user: UserFacts, *, api_token: str = "") -> ServerSpec:
+def spec_of(row: ServerRow, user: UserFacts, *, api_token: str = "", lease_epoch: int = 0) -> ServerSpec:
     return ServerSpec(
         id=row.id,
         user=user,
         name=row.name,
         display_name=row.display_name,
         generation=row.generation,
+        lease_epoch=lease_epoch,
         user_options=row.user_options,
         state=row.state,
         url=row.url,

@@ -127,6 +127,7 @@ class Start:
             await self.operation.write(tx, row, values)
 
     async def _begin(self, row: ServerRow, spawner: Spawner) -> None:
+        await self.operation.hold()
         progress = asyncio.create_task(self._relay_progress(row, spawner), name=f"progress {row.full_name}")
         try:
             url = await spawner.start()
@@ -201,6 +202,7 @@ class Start:
                 await append_event(tx, row, clean)
 
     async def _cancel(self, row: ServerRow, spawner: Spawner) -> None:
+        await self.operation.hold()
         await stop_quietly(spawner, row)
         event = {"progress": 100, "failed": True, "message": "Spawn cancelled"}
         async with self.operation.hub.store.transaction() as tx:
@@ -210,6 +212,8 @@ class Start:
 
     async def _fail(self, row: ServerRow, spawner: Spawner | None, error: SpawnFailed) -> None:
         if spawner is not None:
+            # What failed may be our patience alone, while a successor's server runs.
+            await self.operation.hold()
             await stop_quietly(spawner, row)
         hub = self.operation.hub
         current = await self.operation.read()

@@ -59,6 +59,7 @@ class Stop:
         except SpawnFailed as error:
             return await self._force(row, error)
         try:
+            await self.operation.hold()
             async with asyncio.timeout(STOP_SECONDS):
                 await spawner.stop()
         except (SpawnFailed, TimeoutError) as error:
@@ -107,6 +108,7 @@ class Stop:
     async def _force(self, row: ServerRow, error: Exception) -> ServerRow:
         """The plug-in cannot stop it: end whatever carries its mark, and say so in the row."""
         hub = self.operation.hub
+        await self.operation.hold()
         for found in await hub.spawners.find():
             if found.server_id == row.id:
                 await hub.spawners.destroy(found)
@@ -130,6 +132,7 @@ class Stop:
         except (SpawnFailed, TimeoutError) as error:
             await self._retry_delete(row, error)
             return
+        faults.hit("remove.deleted")
         async with hub.store.transaction() as tx:
             await forget_credentials(tx, row)
             result = await tx.execute(delete(servers).where(held(self.operation.lease)))

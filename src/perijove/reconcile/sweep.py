@@ -39,6 +39,7 @@ async def _unwanted(hub: HubContext, found: Found) -> bool:
             servers.c.generation,
             servers.c.observed_generation,
             servers.c.lease_expires,
+            servers.c.state,
         )
         row = (await connection.execute(select(*columns).where(servers.c.id == found.server_id))).first()
     if row is None:
@@ -47,4 +48,7 @@ async def _unwanted(hub: HubContext, found: Found) -> bool:
         return False  # somebody works on it right now
     if row.observed == Observed.STOPPED:
         return True
-    return bool(found.generation < row.observed_generation)
+    if found.generation < row.observed_generation:
+        return True
+    # Of the same start, made by a hub that was frozen in the middle while another took over.
+    return row.observed == Observed.RUNNING and any(row.state.get(key) != value for key, value in found.state.items())
