@@ -144,7 +144,7 @@ class Exchange:
         self.status = 101
         self.over = True
         self.client.plane.record(self)
-        tunnel(self.client, upstream, self.route, head.raw + early)
+        tunnel(self.client, upstream, self.route, head.raw + early, self.head.upgrade or b"")
 
     def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> bool:
         client = self.client

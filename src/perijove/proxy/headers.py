@@ -110,9 +110,6 @@ def client_head(head: ResponseHead, *, close: bool, chunked: bool) -> bytes:
 
 def _without(raw: bytes, line_end: int, drop: set[bytes]) -> bytes:
     """CRLF, then the fields whose names are not in `drop`, each with its CRLF."""
-    kept = [b""]
-    for line in raw[line_end + 2 : -4].split(b"\r\n"):
-        if line and line[: line.index(b":")].lower() not in drop:
-            kept.append(line)
-    kept.append(b"")
-    return b"\r\n".join(kept)
+    lines = raw[line_end + 2 : -4].split(b"\r\n")
+    kept = [line for line in lines if line and line[: line.index(b":")].lower() not in drop]
+    return b"\r\n".join((b"", *kept, b""))

@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from perijove.lib.log import get_logger
 from perijove.proxy.metrics_server import MetricsServer
@@ -129,6 +130,7 @@ async def run(options: ProxyOptions, ready: Ready | None = None) -> int:
     told = asyncio.Event()
     again = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_log_bug)
 
     def on_signal() -> None:
         (again if told.is_set() else told).set()
@@ -170,7 +172,13 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _note_end(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("background work ended", work=task.get_name(), exc_info=error)
+        message = f"background work ended: {task.get_name()}"
+        task.get_loop().call_exception_handler({"message": message, "exception": error})
+
+
+def _log_bug(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What nobody has caught, in the log's format."""
+    log.error(context.get("message", "unhandled error"), exc_info=context.get("exception"))
 
 
 def _server_tls(options: ProxyOptions) -> ssl.SSLContext | None:

@@ -55,7 +55,7 @@ class ProxyTimeouts:
     send_seconds: float = 300
     """A client takes no byte of a response that is waiting for it."""
     half_closed_seconds: float = 60
-    """A client that has closed its sending side still gets an answer that begins within this time."""
+    """A client that has closed its sending side still gets its answer, while some of it comes this often."""
     connect_seconds: float = 10
     """Reaching one target."""
     response_seconds: float = 0

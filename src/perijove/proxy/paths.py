@@ -18,7 +18,7 @@ _KEPT = {b"2f": b"%2F", b"2F": b"%2F", b"25": b"%25"}
 # "." and its escape are one, also for browsers, so dot segments are recognised in both spellings.
 _DOT = frozenset((b".", b"%2e", b"%2E"))
 _DOT_DOT = frozenset(a + b for a in _DOT for b in _DOT)
-_FORBIDDEN = re.compile(rb"[\x00-\x20\x7f#]")
+_FORBIDDEN = re.compile(rb"[\x00-\x20\x7f#?]")
 
 
 class BadTarget(ValueError):

@@ -128,7 +128,7 @@ class DataPlane:
     def _reap(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("background work failed", exc_info=error)
+            self._loop.call_exception_handler({"message": "background work failed", "exception": error})
 
     def sweep(self) -> None:
         """Close what is overdue and write what is buffered; once a second."""

@@ -27,7 +27,7 @@ class ClientConnection(asyncio.Protocol):
     """One connection of the public side."""
 
     __slots__ = (
-        *("_blocked", "_buffer", "_eof", "_lingering", "_paused", "_reading", "_waiting"),
+        *("_blocked", "_buffer", "_eof", "_lingering", "_paused", "_reading", "_sent", "_waiting"),
         *("deadline", "downstream", "exchange", "plane", "transport", "writable"),
     )
 
@@ -45,6 +45,8 @@ class ClientConnection(asyncio.Protocol):
         self._eof = False
         # `_read` is running: it will see to the next request itself, without recursion.
         self._reading = False
+        # Bytes of the response at the last look at a half-closed client.
+        self._sent = 0
         # What is left to drain before closing, after an error.
         self._lingering = 0
         # The next request waits until this client has taken more of the last response.
@@ -96,8 +98,10 @@ class ClientConnection(asyncio.Protocol):
         if exchange is not None and exchange.accepts_body():
             # The rest of the request will never come.
             return False
-        if exchange is not None and not exchange.status:
-            self.deadline = self.plane.now + self.plane.options.timeouts.half_closed_seconds
+        # A client that only half closed looks like one that has gone, until a write fails. So it gets its answer,
+        # as long as some of it comes now and then (see `expire`).
+        self._sent = exchange.sent if exchange is not None else 0
+        self.deadline = self.plane.now + self.plane.options.timeouts.half_closed_seconds
         return self.transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -287,9 +291,12 @@ class ClientConnection(asyncio.Protocol):
     def expire(self) -> None:
         """The deadline has passed."""
         self.deadline = inf
-        if self.exchange is None and self._buffer and not self._waiting:
+        if self._eof and self.exchange is not None and self.writable and self._sent != self.exchange.sent:
+            self._sent = self.exchange.sent
+            self.deadline = self.plane.now + self.plane.options.timeouts.half_closed_seconds
+        elif self.exchange is None and self._buffer and not self._waiting:
             self.refuse(408, "the request did not arrive in time")
-        elif self.exchange is None and self.writable:
+        elif self.exchange is None and self.writable and not self.transport.is_closing():
             self.transport.close()
         else:
             self.transport.abort()
@@ -311,6 +318,8 @@ class ClientConnection(asyncio.Protocol):
             self._check_reading()
             self.transport.write_eof()
         else:
+            # What is unsent still goes out, but a client that takes none of it must not keep us.
+            self.deadline = self.plane.now + self.plane.options.timeouts.send_seconds
             self.transport.close()
 
 

@@ -18,15 +18,18 @@ if TYPE_CHECKING:
 class TunnelEnd(asyncio.Protocol):
     """One side; what it reads goes to the other."""
 
-    __slots__ = ("ended", "other", "plane", "route", "transport")
+    __slots__ = ("ended", "half_closes", "other", "plane", "route", "transport")
 
-    def __init__(self, plane: "DataPlane", transport: asyncio.Transport, route: Route | None) -> None:
+    def __init__(
+        self, plane: "DataPlane", transport: asyncio.Transport, route: Route | None, *, half_closes: bool
+    ) -> None:
         self.plane = plane
         self.transport = transport
         self.route = route
         """Only on the client's side, whose bytes are activity."""
         self.other: TunnelEnd = cast("TunnelEnd", None)
         self.ended = False
+        self.half_closes = half_closes
 
     def data_received(self, data: bytes) -> None:
         self.other.transport.write(data)
@@ -42,10 +45,10 @@ class TunnelEnd(asyncio.Protocol):
             self.other.transport.resume_reading()
 
     def eof_received(self) -> bool:
-        """Pass a half-close on; the other direction may go on."""
+        """Pass a half-close on; the other direction may go on. In a websocket it has nothing left to say."""
         other = self.other.transport
         self.ended = True
-        if self.other.ended or other.is_closing():
+        if not self.half_closes or self.other.ended or other.is_closing():
             return False
         if not other.can_write_eof() or not self.transport.can_write_eof():
             return False
@@ -62,14 +65,17 @@ class TunnelEnd(asyncio.Protocol):
         self.plane.tunnels.discard(self)
 
 
-def tunnel(client: "ClientConnection", upstream: "UpstreamConnection", route: Route, first: bytes) -> None:
-    """Join the two. `first` is the 101 and what the target said right after it."""
+def tunnel(
+    client: "ClientConnection", upstream: "UpstreamConnection", route: Route, first: bytes, protocol: bytes
+) -> None:
+    """Join the two. `first` is the 101 and what the target said right after it, `protocol` what they speak now."""
+    half_closes = protocol.lower() != b"websocket"
     plane = client.plane
     client_was_writable = client.writable
     target_was_writable = upstream.writable
     early = client.detach()
-    near = TunnelEnd(plane, client.transport, route)
-    far = TunnelEnd(plane, upstream.detach(), None)
+    near = TunnelEnd(plane, client.transport, route, half_closes=half_closes)
+    far = TunnelEnd(plane, upstream.detach(), None, half_closes=half_closes)
     near.other, far.other = far, near
     plane.tunnels.add(near)
     plane.activity.touch(route)

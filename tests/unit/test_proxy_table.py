@@ -1,0 +1,102 @@
+"""The table finds the longest prefix, however many routes there are."""
+
+import time
+
+import pytest
+
+from perijove.proxy.paths import resolve
+from perijove.proxy.table import Route, RouteTable, starting_table
+
+
+def find(table, path):
+    route = table.find(resolve(path.encode()))
+    return route.prefix if route else None
+
+
+def a_table(*prefixes, base_url="/"):
+    routes = [Route("/", "hub", {"hub": True})] + [Route(prefix, f"http://h{prefix}") for prefix in prefixes]
+    return RouteTable(routes, base_url=base_url)
+
+
+def test_the_longest_prefix_wins_and_segments_are_whole():
+    """`/user/al` is not a prefix of `/user/alice`."""
+    table = a_table("/user/al/", "/user/al/named/", "/services/x/")
+    assert find(table, "/user/al/lab") == "/user/al/"
+    assert find(table, "/user/al") == "/user/al/"
+    assert find(table, "/user/al/named/api") == "/user/al/named/"
+    assert find(table, "/user/alice/lab") == "/"
+    assert find(table, "/user//al/lab") == "/"
+    assert find(table, "/services/x") == "/services/x/"
+    assert find(table, "/user") == "/"
+
+
+def test_a_deleted_route_leaves_no_trace():
+    """Its requests fall to the next shorter prefix, and the tree shrinks."""
+    table = a_table("/user/al/", "/user/al/named/")
+    assert table.delete("/user/al/")
+    assert not table.delete("/user/al/")
+    assert find(table, "/user/al/lab") == "/"
+    assert find(table, "/user/al/named/") == "/user/al/named/"
+    table.delete("/user/al/named/")
+    assert b"user" not in table._root
+
+
+def test_two_spellings_of_a_prefix_are_one_route():
+    """The later one has it, and deleting the earlier one does not take it away."""
+    table = a_table("/user/a@b/", "/user/a%40b/")
+    table.delete("/user/a@b/")
+    assert find(table, "/user/a@b/") == "/user/a%40b/"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/hub/internal/routes",
+        "/hub/internal",
+        "/hub/%69nternal/routes",
+        "/hub/x/../internal/routes",
+        "/hub/x/%2e%2e/internal/routes",
+        "/hub%2Finternal/routes",
+        "/hub/internal%2froutes",
+        "//hub/internal/routes",
+        "/hub%2f..%2fhub%2finternal/routes",
+        "/x%2f..%2fhub/internal/routes",
+    ],
+)
+def test_the_internal_routes_are_not_public(path):
+    """In no spelling that some server decodes to them."""
+    assert find(a_table(), path) is None
+
+
+def test_the_internal_routes_are_under_the_base_url():
+    """Elsewhere the words mean nothing."""
+    table = a_table(base_url="/base/")
+    assert find(table, "/base/hub/internal/routes") is None
+    assert find(table, "/hub/internal/routes") == "/"
+    with pytest.raises(ValueError, match="not for the public"):
+        table.put(Route("/base/hub/internal/", "http://x"))
+
+
+def test_before_the_first_list_only_the_hub_is_there():
+    """A server's address is "not yet", not "not there"."""
+    table = starting_table("/b/")
+    assert find(table, "/b/hub/home") == "/b/hub/"
+    assert find(table, "/b/user/al/") is None
+    assert not table.loaded
+
+
+def test_a_hundred_thousand_routes_are_as_fast_as_ten():
+    """Looking up walks the segments of the path, not the routes."""
+    small, large = a_table(*[f"/user/u{n}/" for n in range(10)]), a_table(*[f"/user/u{n}/" for n in range(100_000)])
+    path = resolve(b"/user/u7/api/contents/x")
+
+    def seconds(table):
+        runs = []
+        for _ in range(5):
+            started = time.perf_counter()
+            for _ in range(5000):
+                table.find(path)
+            runs.append(time.perf_counter() - started)
+        return min(runs)
+
+    assert seconds(large) < 3 * seconds(small)
