@@ -171,6 +171,34 @@ async def test_listed_users_exist_and_listed_admins_are_admins_before_anybody_lo
         assert "ann-of-tests" in hub.log
 
 
+CUSTOM = """
+from jupyterhub.auth import DummyAuthenticator
+
+class OwnForm(DummyAuthenticator):
+    def authenticate(self, handler, data):
+        return data["username"] if data["key"] == "k" else None
+
+    custom_html = '''<form action="{{ login_url }}?next={{ next }}" method="post">{{ login_error }}
+        <input name="_xsrf" value="{{ xsrf }}">
+        <input name="username" value="{{ username }}"><input name="key"></form>'''
+
+c.JupyterHub.authenticator_class = OwnForm
+"""
+
+
+async def test_a_form_of_the_authenticators_own_is_a_template_and_logs_in():
+    async with run_hub({"hub": {"extraConfig": {"own": CUSTOM}}}) as hub, hub.browser() as browser:
+        _, page = await browser.get("/hub/login?next=/hub/home")
+        form = {"username": "<b>ann", "key": "wrong", "_xsrf": xsrf_of(page)}
+        response, page = await browser.post("/hub/login?next=/hub/home", form)
+        assert response.status == 403
+        assert 'value="&lt;b&gt;ann"' in page
+        assert 'action="/hub/login?next=/hub/home"' in page
+        form |= {"username": "ann", "key": "k", "_xsrf": xsrf_of(page)}
+        response, page = await browser.post("/hub/login?next=/hub/home", form)
+        assert response.url.path == "/hub/home"
+
+
 RECONCILE = """
 def reconcile(authenticator, model, existing):
     return {"logins": (existing or {}).get("logins", 0) + 1}

@@ -1,6 +1,8 @@
 """Logging in and out: `/hub/login`, `/hub/logout`."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -8,7 +10,7 @@ from starlette.responses import Response
 
 from perijove.services.server_rows import list_servers
 from perijove.services.servers import request_stop
-from perijove.web import cookies
+from perijove.web import cookies, xsrf
 from perijove.web.login import LoginRefused, log_out, submit
 from perijove.web.pages.view import Pages
 from perijove.web.requests import is_secure
@@ -34,7 +36,15 @@ async def send(pages: Pages, request: Request) -> Response:
 
 async def _form(pages: Pages, request: Request, refused: LoginRefused | None = None) -> Response:
     authenticator = pages.hub.authenticator
-    custom = authenticator.custom_html
+    shown = {
+        "next": quote(request.query_params.get("next", ""), safe="/"),
+        "username": refused.username if refused else "",
+        "login_error": refused.message if refused else "",
+        "login_url": f"{pages.prefix}login",
+        "authenticator_login_url": _authenticator_url(pages, request),
+        "authenticator": authenticator,
+    }
+    custom = _custom_html(pages, request, shown)
     headers = {}
     if refused is not None and refused.retry_after_seconds is not None:
         headers["Retry-After"] = str(refused.retry_after_seconds)
@@ -45,18 +55,24 @@ async def _form(pages: Pages, request: Request, refused: LoginRefused | None = N
         headers=headers,
         foreign=[custom],
         here="login",
-        next=quote(request.query_params.get("next", ""), safe="/"),
-        username=refused.username if refused else "",
-        login_error=refused.message if refused else "",
         nobody_allowed=authenticator.nobody_allowed,
         login_service=authenticator.login_service,
-        authenticator_login_url=_authenticator_url(pages, request),
-        authenticator=authenticator,
         custom_html=custom,
         request_otp=authenticator.request_otp,
         otp_prompt=authenticator.otp_prompt,
         insecure=not is_secure(request) and request.url.hostname not in _LOCAL,
+        **shown,
     )
+
+
+def _custom_html(pages: Pages, request: Request, shown: Mapping[str, Any]) -> str:
+    """An authenticator's own form is a template, as in JupyterHub: it needs `{{ xsrf }}` to be accepted. What
+    people typed is escaped in it, which there it is not."""
+    html = pages.hub.authenticator.custom_html
+    if not html:
+        return ""
+    template = pages.templates.environment.from_string(html)
+    return template.render(shown, xsrf=xsrf.token_for(pages.hub, request))
 
 
 def _authenticator_url(pages: Pages, request: Request) -> str:
