@@ -36,6 +36,8 @@ OPEN: Mapping[str, Any] = {
         "config": {
             "JupyterHub": {"authenticator_class": "dummy", "spawner_class": "simple"},
             "Authenticator": {"allow_all": True, "admin_users": ["admin"]},
+            # In a container tests run as root, which Jupyter refuses unless told.
+            "Spawner": {"args": ["--allow-root"]},
         }
     }
 }
@@ -109,9 +111,10 @@ class RunningHub:
         try:
             async with (
                 aiohttp.ClientSession(timeout=HEALTH_TIMEOUT) as session,
-                session.get(f"{self.url}hub/health") as response,
+                # Not the hub's health: that answers before the proxy has read any routes.
+                session.get(self.url, allow_redirects=False) as response,
             ):
-                return response.status == HTTPStatus.OK
+                return response.status == HTTPStatus.FOUND
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
 
