@@ -93,16 +93,21 @@ async def test_a_proxy_that_is_too_far_behind_lists_again(why):
 
 async def test_another_replica_takes_over():
     """For the watch, for the hub's pages and for requests with a body that had not been sent."""
-    async with fake_hub() as first, fake_hub() as second, target(ok) as url:
-        async with serve_proxy(first, hub_urls=[first.url, second.url]) as proxy, wire(proxy) as client:
-            await first.stop()
-            second.change({"/user/al/": url})
-            await until(lambda: "/user/al/" in proxy.plane.table.routes)
-            answer = await client.ask(b"POST /hub/login HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody")
-            assert answer.json()["body"] == "body"
-            assert len(second.requests) == 1
-            for _ in range(3):
-                assert (await client.ask(b"GET /hub/home HTTP/1.1\r\nHost: h\r\n\r\n")).status == 200
+    async with (
+        fake_hub() as first,
+        fake_hub() as second,
+        target(ok) as url,
+        serve_proxy(first, hub_urls=[first.url, second.url]) as proxy,
+        wire(proxy) as client,
+    ):
+        await first.stop()
+        second.change({"/user/al/": url})
+        await until(lambda: "/user/al/" in proxy.plane.table.routes)
+        answer = await client.ask(b"POST /hub/login HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody")
+        assert answer.json()["body"] == "body"
+        assert len(second.requests) == 1
+        for _ in range(3):
+            assert (await client.ask(b"GET /hub/home HTTP/1.1\r\nHost: h\r\n\r\n")).status == 200
 
 
 async def test_before_the_first_list_servers_are_not_there_yet():

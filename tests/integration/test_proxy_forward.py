@@ -432,12 +432,12 @@ async def test_hub_responses_wait_for_their_revision():
 
 async def test_a_revision_that_never_comes_does_not_hold_for_ever():
     """Late is better than never."""
-    async with fake_hub() as hub:
-        async with serve_proxy(hub, timeouts=ProxyTimeouts(hold_seconds=0.05)) as proxy, wire(proxy) as client:
+    timeouts = ProxyTimeouts(hold_seconds=0.05)
+    async with fake_hub() as hub, serve_proxy(hub, timeouts=timeouts) as proxy, wire(proxy) as client:
 
-            async def answer(request):
-                return web.Response(text="x" * 500_000, headers={"X-Perijove-Revision": "999"})
+        async def answer(request):
+            return web.Response(text="x" * 500_000, headers={"X-Perijove-Revision": "999"})
 
-            hub.answer = answer
-            for _ in range(2):
-                assert len((await client.ask(b"GET /hub/x HTTP/1.1\r\nHost: h\r\n\r\n")).body) == 500_000
+        hub.answer = answer
+        for _ in range(2):
+            assert len((await client.ask(b"GET /hub/x HTTP/1.1\r\nHost: h\r\n\r\n")).body) == 500_000

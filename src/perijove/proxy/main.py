@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from perijove.lib.log import get_logger
+from perijove.lib.log import configure, get_logger
 from perijove.proxy.metrics_server import MetricsServer
 from perijove.proxy.options import ProxyOptions
 from perijove.proxy.plane import DataPlane
@@ -156,6 +156,7 @@ async def run(options: ProxyOptions, ready: Ready | None = None) -> int:
 
 def serve(options: ProxyOptions, ready: Ready | None = None) -> int:
     """Run a proxy as this process; the exit code. On uvloop where it is installed (a tenth faster)."""
+    configure(json=options.log_json, debug=options.debug)
     _raise_file_limit()
     with asyncio.Runner(loop_factory=_loop_factory(), debug=False) as runner:
         return runner.run(run(options, ready))
