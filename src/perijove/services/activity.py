@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 FLUSH_SECONDS = 5.0
-# A time is not moved for less than this: requests come in bursts.
+# A request does not move a time for less than this: they come in bursts. What servers and proxies report is
+# taken exactly: they report seldom, and the last report before a pause is what idleness is counted from.
 RESOLUTION = timedelta(seconds=30)
 # A report may be this far ahead of our clock.
 MAX_AHEAD = timedelta(minutes=59)
@@ -68,11 +69,11 @@ class ActivityBuffer:
     def saw_identity(self, identity: "Identity", at: datetime) -> None:
         """A request was made with this credential."""
         if identity.token_id is not None:
-            self._saw("token", identity.token_id, at)
+            self._saw("token", identity.token_id, at, RESOLUTION)
         elif identity.session_id is not None:
-            self._saw("session", identity.session_id, at)
+            self._saw("session", identity.session_id, at, RESOLUTION)
         if identity.kind == "user" and identity.counts_as_activity:
-            self._saw("user", identity.id, at)
+            self._saw("user", identity.id, at, RESOLUTION)
 
     def last_user(self, user_id: int) -> datetime | None:
         """The latest time seen by this process, which the row may not have yet."""
@@ -84,10 +85,10 @@ class ActivityBuffer:
     def last_refresh(self, user_id: int) -> datetime | None:
         return self._seen["refresh"].get(user_id)
 
-    def _saw(self, kind: str, key: int, at: datetime) -> None:
+    def _saw(self, kind: str, key: int, at: datetime, resolution: timedelta = timedelta()) -> None:
         seen = self._seen[kind]
         last = seen.get(key)
-        if last is not None and at < last + RESOLUTION:
+        if last is not None and (at <= last or at < last + resolution):
             return
         if len(seen) >= MAX_REMEMBERED:
             seen.clear()
