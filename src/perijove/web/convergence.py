@@ -5,29 +5,35 @@ revision at which its route exists; the proxy it passes through holds it until i
 each user waits for exactly the proxy they use, and no hub needs to know how many proxies there are.
 """
 
+import re
+
 from starlette.types import Message, Scope
 
+from perijove.services import routes
 from perijove.services.context import HubContext
 
 HEADER = b"x-perijove-revision"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CREATED = 201
+# What a start is posted to; 201 means that the server is ready.
+_STARTED = re.compile(r"/users/[^/]+/(server|servers/[^/]*)")
 
 
 async def revision_header(hub: HubContext, scope: Scope, start: Message) -> list[tuple[bytes, bytes]]:
     """The header for a response that leads to a server, else nothing.
 
-    The newest revision will do: it is not older than the one that made the server ready.
+    The newest revision of any route will do: it is not older than the one that made the server ready. The
+    newest of all would not: proxies are told of logins and tokens only with the next keep-alive.
     """
     if not _leads_to_server(hub, scope, start):
         return []
-    return [(HEADER, str(await hub.store.revision()).encode())]
+    return [(HEADER, str(await routes.latest_revision(hub)).encode())]
 
 
 def _leads_to_server(hub: HubContext, scope: Scope, start: Message) -> bool:
     base, status = hub.options.base_url, start["status"]
-    if status == _CREATED:  # POST …/server: ready
-        return bool(scope["path"].startswith(f"{base}hub/api/users/"))
+    if status == _CREATED:
+        return _STARTED.fullmatch(scope["path"].removeprefix(f"{base}hub/api")) is not None
     if status not in _REDIRECTS:
         return False
     location = next((value for name, value in start["headers"] if name == b"location"), b"")
