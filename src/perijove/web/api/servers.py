@@ -11,6 +11,7 @@ import msgspec
 from starlette.responses import Response, StreamingResponse
 
 from perijove.domain.errors import Conflict, Invalid, NotFound, SpawnFailed
+from perijove.domain.names import clean_display_name
 from perijove.domain.states import Observed
 from perijove.services import progress, server_rows, servers
 from perijove.services.server_rows import ServerRow
@@ -162,8 +163,10 @@ async def _start_body(call: Call) -> tuple[str | None, dict[str, Any] | None]:
     if unknown := set(body) - {"display_name", "user_options"}:
         raise Invalid(f"Unknown keys: {', '.join(sorted(unknown))}")
     display_name, options = body.get("display_name"), body.get("user_options")
-    if display_name is not None and not isinstance(display_name, str):
-        raise Invalid("display_name must be a string", field="display_name")
+    if display_name is not None:
+        if not isinstance(display_name, str):
+            raise Invalid("display_name must be a string", field="display_name")
+        display_name = clean_display_name(display_name)
     return display_name, None if options is None else as_object(options, "user_options")
 
 
