@@ -32,6 +32,9 @@ class HubFacts:
     base_url: str
     hub_url: str
     proxy_token: str
+    # `proxy.https`: files of the certificate and its key, or "" for plain HTTP.
+    ssl_cert: str = ""
+    ssl_key: str = ""
     # Why whoever reaches the port is let in without proof, or "" when a login protects it.
     unprotected: str = ""
     # Set when no authenticator was configured: the admin made for it and where the password is kept.

@@ -133,6 +133,8 @@ def facts_of(compiled: "Compiled") -> HubFacts:
         base_url=options.base_url,
         hub_url=hub_url(options),
         proxy_token=options.proxy_token,
+        ssl_cert=str(options.proxy_options.get("ssl_cert", "")),
+        ssl_key=str(options.proxy_options.get("ssl_key", "")),
         unprotected=compiled.unprotected,
         admin=compiled.generated_admin,
         password_file=compiled.password_file,

@@ -113,6 +113,8 @@ async def _supervise(directory: Path, hub_arguments: list[str], common: list[str
         # Ctrl-C is to take a moment, not as long as somebody has a notebook open.
         arguments += ["--drain-seconds", "1"]
         arguments += ["--base-url", facts.base_url, "--table", str(directory / "routes.json"), *common]
+        if facts.ssl_cert:
+            arguments += ["--ssl-cert", facts.ssl_cert, "--ssl-key", facts.ssl_key]
         return Child("proxy", _command("proxy", *arguments), env={TOKEN_VARIABLE: facts.proxy_token})
 
     def approve(facts: HubFacts) -> None:
@@ -144,7 +146,8 @@ def require_protection(facts: HubFacts, *, allow_unprotected: bool) -> None:
 
 def announce(facts: HubFacts) -> None:
     """The one thing a person needs from the output: where to go, and as whom."""
-    url = f"http://{connectable(facts.public_ip)}:{facts.public_port}{facts.base_url}"
+    scheme = "https" if facts.ssl_cert else "http"
+    url = f"{scheme}://{connectable(facts.public_ip)}:{facts.public_port}{facts.base_url}"
     lines = [f"[bold]Perijove is running at[/] [link={url}]{url}[/link]"]
     if facts.admin:
         lines.append(f"Log in as   [bold]{escape(facts.admin)}[/]")
