@@ -18,6 +18,7 @@ from perijove.proxy.upstream import Pool, UpstreamConnection
 if TYPE_CHECKING:
     from perijove.proxy.server import ClientConnection
 
+_BAD_REQUEST = 400
 _JOINED_BYTES = 65536
 """A first part of a body up to this size is copied behind its head: one write is cheaper than two."""
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
@@ -119,8 +120,10 @@ class Exchange:
             body, rest = framing.feed(data)
         except BadFraming as error:
             self._drop_upstream()
+            unanswered = not self.status
+            self.status = self.status or _BAD_REQUEST
             self._give_up()
-            self.client.refuse(400, str(error), answer=not self.status)
+            self.client.refuse(_BAD_REQUEST, str(error), answer=unanswered)
             return b""
         if body and self.upstream is not None:
             self.upstream.transport.write(body)

@@ -3,7 +3,6 @@
 aiohttp, not the data plane: a few requests a minute, where time-outs and clarity matter more than microseconds.
 """
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from perijove.proxy.options import ProxyOptions
+from perijove.proxy.targets import target_tls
 
 CLIENT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 
@@ -30,9 +30,7 @@ class Hubs:
         self._urls = [url.rstrip("/") for url in options.hub_urls]
         self._base_url = options.base_url
         self._token = options.token
-        self._tls: ssl.SSLContext | bool = True
-        if options.hub_ca:
-            self._tls = ssl.create_default_context(cafile=str(options.hub_ca))
+        self._tls = target_tls(options) if any(url.startswith("https:") for url in self._urls) else True
         self._current = 0
         self._session: aiohttp.ClientSession | None = None
 

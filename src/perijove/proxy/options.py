@@ -58,8 +58,6 @@ class ProxyTimeouts:
     """A client that has closed its sending side still gets its answer, while some of it comes this often."""
     connect_seconds: float = 10
     """Reaching one target."""
-    response_seconds: float = 0
-    """From the end of a request to its response's head; 0 = for ever (long polls)."""
     idle_upstream_seconds: float = 60
     """A kept-alive connection to a target."""
     linger_seconds: float = 2
@@ -85,8 +83,6 @@ class ProxyOptions:
     """`scheme://host:port` of every hub replica known; any of them answers for all."""
     token: str = field(default="", repr=False)
     """Authenticates the proxy to the hub."""
-    hub_ca: Path | None = None
-    """Authorities that vouch for https hubs; None = the system's."""
     table_path: Path | None = None
     """The last table, so that a proxy that starts while every hub is down still serves running notebooks."""
 
@@ -96,9 +92,10 @@ class ProxyOptions:
     ssl_cert: Path | None = None
     ssl_key: Path | None = None
     target_ca: Path | None = None
+    """Authorities that vouch for https targets and hubs; None = the system's."""
     target_cert: Path | None = None
     target_key: Path | None = None
-    """For https targets (internal TLS)."""
+    """What we show them (internal TLS)."""
 
     limits: ProxyLimits = ProxyLimits()
     timeouts: ProxyTimeouts = ProxyTimeouts()

@@ -21,6 +21,9 @@ _FRAMING = ("Host", "Connection", "Content-Length", "Transfer-Encoding", "Upgrad
 _NAMES = spellings((*_FRAMING, *_HOP_BY_HOP, *FORWARDED))
 _FORWARDED = frozenset(name.lower().encode() for name in FORWARDED)
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
+# Those found good: a hub has few names, and a stranger's many are forgotten again.
+_KNOWN_HOSTS: set[bytes] = set()
+_MAX_HOSTS = 512
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([/?].*)?")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _OTHER_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
@@ -99,8 +102,12 @@ def read_request(raw: bytes) -> RequestHead:
 def _host(head: RequestHead, value: bytes, _: bytes) -> None:
     if head.host is not None:
         raise BadHead("more than one Host header")
-    if not _HOST.fullmatch(value):
-        raise BadHead("bad Host header")
+    if value not in _KNOWN_HOSTS:
+        if not _HOST.fullmatch(value):
+            raise BadHead("bad Host header")
+        if len(_KNOWN_HOSTS) >= _MAX_HOSTS:
+            _KNOWN_HOSTS.clear()
+        _KNOWN_HOSTS.add(value)
     head.host = value
 
 

@@ -14,9 +14,29 @@ _NAMES = spellings(
 )
 # llhttp lets these through, and some client might read one as the end of the line.
 _BAD_REASON = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_STATUS = re.compile(rb"[1-9][0-9]{2}")
 _REVISION = re.compile(rb"[0-9]{1,18}")
 SWITCHING = 101
 BODILESS = frozenset((204, 304))
+
+
+# Status lines are few; reading one anew each time would be a tenth of reading the head.
+_KNOWN_LINES: dict[bytes, tuple[int, int, bytes]] = {}
+_MAX_LINES = 512
+
+
+def _read_line(line: bytes) -> tuple[int, int, bytes]:
+    """The minor version, the status and the reason."""
+    version, _, rest = line.partition(b" ")
+    if version not in (b"HTTP/1.1", b"HTTP/1.0"):
+        raise BadHead("not an HTTP/1 response")
+    status, _, reason = rest.partition(b" ")
+    if not _STATUS.fullmatch(status) or _BAD_REASON.search(reason):
+        raise BadHead("malformed status line")
+    if len(_KNOWN_LINES) >= _MAX_LINES:
+        _KNOWN_LINES.clear()
+    known = _KNOWN_LINES[line] = (1 if version == b"HTTP/1.1" else 0, int(status), reason)
+    return known
 
 
 class ResponseHead:
@@ -30,14 +50,8 @@ class ResponseHead:
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.line_end = raw.index(b"\r\n")
-        version, _, line = raw[: self.line_end].partition(b" ")
-        if version not in (b"HTTP/1.1", b"HTTP/1.0"):
-            raise BadHead("not an HTTP/1 response")
-        self.minor = 1 if version == b"HTTP/1.1" else 0
-        status, _, self.reason = line.partition(b" ")
-        if len(status) != 3 or not status.isdigit() or _BAD_REASON.search(self.reason):  # noqa: PLR2004 - digits
-            raise BadHead("malformed status line")
-        self.status = int(status)
+        line = raw[: self.line_end]
+        self.minor, self.status, self.reason = _KNOWN_LINES.get(line) or _read_line(line)
         self.length: int | None = None
         self.chunked = False
         self.close = not self.minor

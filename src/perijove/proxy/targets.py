@@ -22,13 +22,7 @@ class Target:
     unix: str | None = None
     tls: bool = False
     path: bytes = b""
-
-    @property
-    def authority(self) -> bytes:
-        if self.unix:
-            return b"localhost"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}".encode("ascii", "replace")
+    authority: bytes = b"localhost"
 
 
 def read_target(url: str) -> Target:
@@ -51,7 +45,10 @@ def read_target(url: str) -> Target:
         return Target(url, "localhost", 0, unix=unquote(parts.netloc), tls=tls, path=path.encode())
     if not parts.hostname:
         raise BadRouteTarget(f"{url!r} names no host")
-    return Target(url, parts.hostname, port or (443 if tls else 80), tls=tls, path=path.encode())
+    port = port or (443 if tls else 80)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    authority = f"{host}:{port}".encode("ascii", "replace")
+    return Target(url, parts.hostname, port, tls=tls, path=path.encode(), authority=authority)
 
 
 def target_tls(options: ProxyOptions) -> ssl.SSLContext:

@@ -228,7 +228,7 @@ class UpstreamConnection(asyncio.Protocol):
             sink.upstream_lost(error)
 
     def keepable(self) -> bool:
-        return not self._close and self._framing is None and not self.transport.is_closing()
+        return self.writable and not self._close and self._framing is None and not self.transport.is_closing()
 
 
 class Pool:
