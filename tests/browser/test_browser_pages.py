@@ -95,9 +95,13 @@ async def test_everything_works_without_scripts(chromium, small, enter):
         await page.goto(f"{hub.url}hub/home")
         await page.get_by_role("button", name="Stop").click()
         await until(lambda: not hub.user_processes())
-        await page.goto(f"{hub.url}hub/home")
-        await expect(page.get_by_role("heading", name="Default server")).to_contain_text("Stopped")
-        await page.get_by_label("Name").fill("Thesis data")
+
+        async def stopped():
+            await page.goto(f"{hub.url}hub/home")
+            return "Stopped" in await page.get_by_role("heading", name="Default server").inner_text()
+
+        await until(stopped, seconds=20)
+        await page.get_by_role("textbox", name="Name").fill("Thesis data")
         await page.get_by_role("button", name="Add server").click()
         await page.wait_for_url("**/user/ada/thesis-data/", timeout=20_000)
         await context.close()

@@ -40,7 +40,9 @@ async def run_cell(page: Page) -> None:
     await cell.click(timeout=PATIENCE_MS)
     await page.keyboard.type("1+1")
     await page.keyboard.press("Shift+Enter")
-    await expect(page.locator(".jp-OutputArea-output").first).to_have_text(re.compile(r"^\s*2\s*$"), timeout=PATIENCE_MS)
+    await expect(page.locator(".jp-OutputArea-output").first).to_have_text(
+        re.compile(r"^\s*2\s*$"), timeout=PATIENCE_MS
+    )
 
 
 async def write_in_terminal(page: Page, path) -> None:

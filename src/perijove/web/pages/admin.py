@@ -118,6 +118,7 @@ async def _page(
         here="admin",
         users=views,
         total=found.total,
+        any_pending=any(server.pending for view in views for server in view.servers),
         query=chosen,
         page_url=lambda **changes: chosen.url(f"{pages.prefix}admin", **changes),
         **more,

@@ -98,6 +98,8 @@
     };
     open();
     window.addEventListener("pagehide", done);
+    // The end of the stream would reload the page, over the answer to the Cancel button.
+    panel.addEventListener("submit", done);
   }
 
   // The page of a stop: looks every other second whether it still says the same.
@@ -124,6 +126,12 @@
   document.addEventListener("toggle", (event) => {
     if (event.target.open) all("pre, ol", event.target).forEach((el) => { el.scrollTop = el.scrollHeight; });
   }, true);
+
+  // A list that refreshes itself must not take a selection or an open menu from under somebody's hand.
+  document.addEventListener("htmx:before:request", (event) => {
+    const busy = document.querySelector("#results input[name=users]:checked, #results details[open]");
+    if (event.detail.ctx.sourceElement.id === "results" && busy) event.preventDefault();
+  });
 
   reveal(document);
   countSelected();
