@@ -224,7 +224,12 @@ async def run_hub(
         layers: list[Path] = []
         if config is not None:
             layers = [write_config(Path(temporary) / "config.yaml", config)]
-            layers += [*files, write_config(Path(temporary) / "testing.yaml", config_for_tests(token, base_url))]
+            layers += [
+                *files,
+                write_config(
+                    Path(temporary) / "testing.yaml", config_for_tests(token, base_url, homes=Path(temporary) / "homes")
+                ),
+            ]
         hub = RunningHub(
             data_dir=directory,
             files=layers,
@@ -251,7 +256,7 @@ def write_config(path: Path, config: Mapping[str, Any] | str) -> Path:
     return path
 
 
-def config_for_tests(token: str, base_url: str) -> dict[str, Any]:
+def config_for_tests(token: str, base_url: str, *, homes: Path) -> dict[str, Any]:
     scopes = [
         "admin:users",
         "admin:servers",
@@ -265,6 +270,7 @@ def config_for_tests(token: str, base_url: str) -> dict[str, Any]:
     return {
         "hub": {
             "baseUrl": base_url,
+            "config": {"SimpleLocalProcessSpawner": {"home_dir_template": f"{homes}/{{username}}"}},
             "services": {"testing": {"apiToken": token}},
             "loadRoles": {"testing": {"scopes": scopes, "services": ["testing"]}},
         }

@@ -125,9 +125,15 @@ class Stand:
         await hub.ready(self.url)
         return hub
 
-    def start_proxy(self) -> None:
-        arguments = ["proxy", "--port", str(self.port), "--base-url", self.base_url]
-        arguments += [argument for port in self.hub_ports for argument in ("--hub-url", f"http://127.0.0.1:{port}")]
+    def start_proxy(self, *, slots: Sequence[int] = ()) -> None:
+        """Start the proxy, or another in its place, that asks the hubs of these slots, the first one first.
+
+        A proxy gives up a hub that froze after some silence; a test that has no time for that starts another.
+        """
+        self._end_proxy()
+        ports = [self.hub_ports[slot] for slot in slots] or self.hub_ports
+        arguments = ["proxy", "--port", str(self.port), "--base-url", self.base_url, "--drain-seconds", "0"]
+        arguments += [argument for port in ports for argument in ("--hub-url", f"http://127.0.0.1:{port}")]
         self._proxy = self._run(arguments, self.directory / "proxy.log", {})
 
     def _run(self, arguments: Sequence[str], log: Path, extra: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -152,7 +158,7 @@ class Stand:
         """A REST call through the proxy: status and decoded answer."""
         headers = {"Authorization": f"token {token or self.token}"}
         async with (
-            aiohttp.ClientSession(headers=headers) as session,
+            aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=HUB_SECONDS)) as session,
             session.request(method, f"{self.url}hub/api{path}", json=body) as response,
         ):
             text = await response.text()
@@ -211,12 +217,11 @@ class Stand:
                     found.append(process)
         return found
 
-    def end(self) -> None:
-        """Kill everything that was started here."""
-        for process in [*(hub.process for hub in self.hubs), self._proxy]:
-            if process is not None and process.poll() is None:
-                process.kill()
-                process.wait()
+    def end_hubs(self) -> None:
+        """Kill the hubs, and what runs for users."""
+        for hub in self.hubs:
+            if not hub.ended:
+                hub.kill()
         # Twice, for what was being started while the first ones were killed.
         for _ in range(2):
             victims = self.processes()
@@ -224,6 +229,16 @@ class Stand:
                 with suppress(psutil.NoSuchProcess):
                     victim.kill()
             psutil.wait_procs(victims, timeout=10)
+
+    def end(self) -> None:
+        """Kill everything that was started here."""
+        self.end_hubs()
+        self._end_proxy()
+
+    def _end_proxy(self) -> None:
+        if self._proxy is not None:
+            self._proxy.kill()
+            self._proxy.wait()
 
 
 @contextmanager
@@ -240,7 +255,7 @@ def run_stand(
     layers = [
         write_config(directory / "config.yaml", config),
         *files,
-        write_config(directory / "testing.yaml", config_for_tests(token, "/")),
+        write_config(directory / "testing.yaml", config_for_tests(token, "/", homes=directory / "homes")),
         write_config(directory / "stand.yaml", own),
     ]
     stand = Stand(directory, layers, [free_port() for _ in range(hubs)], port, token, name)
