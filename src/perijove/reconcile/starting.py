@@ -19,7 +19,6 @@ from typing import Any
 
 import aiohttp
 
-from perijove.domain import names
 from perijove.domain.errors import HubError, SpawnFailed
 from perijove.domain.ids import UserId
 from perijove.domain.ports import Spawner
@@ -57,13 +56,15 @@ class Start:
             return
         token = tokens.new_token()
         try:
-            client_id = names.client_id(row.user_name, row.name)
+            client_id = await oauth.server_client_id(self.operation.hub, row.id, row.user_name, row.name)
             spec = await self.operation.spec(row, api_token=token, auth_state=True)
             spawner = await self.operation.hub.spawners.open(replace(spec, oauth_client_id=client_id))
         except SpawnFailed as error:
             await self._fail(row, None, error)
             return
-        await self._prepare(row, spawner, token, client_id)
+        # Known from here on to whatever undoes this start.
+        row = replace(row, oauth_client_id=client_id)
+        await self._prepare(row, spawner, token)
         faults.hit("start.prepared")
         await self._guarded(row, spawner, self._begin(row, spawner))
 
@@ -89,14 +90,14 @@ class Start:
                 await asyncio.gather(task, return_exceptions=True)
             spawner.close()
 
-    async def _prepare(self, row: ServerRow, spawner: Spawner, token: str, client_id: str) -> None:
+    async def _prepare(self, row: ServerRow, spawner: Spawner, token: str) -> None:
         hub = self.operation.hub
         prefix = row.prefix(hub.options.base_url)
         limit = timedelta(seconds=spawner.start_timeout_seconds + spawner.http_timeout_seconds)
         async with hub.store.transaction() as tx:
             await oauth.put_client(
                 tx,
-                client_id=client_id,
+                client_id=row.oauth_client_id or "",
                 secret=token,
                 redirect_uri=f"{prefix}oauth_callback",
                 allowed_scopes=spawner.oauth_client_allowed_scopes,
@@ -117,7 +118,7 @@ class Start:
                 "observed": Observed.STARTING,
                 "phase": Phase.SPAWNING,
                 "observed_generation": row.generation,
-                "oauth_client_id": client_id,
+                "oauth_client_id": row.oauth_client_id,
                 "started": tx.now,
                 "last_activity": tx.now,
                 "url": "",
@@ -160,7 +161,7 @@ class Start:
         )
         await oauth.put_client(
             tx,
-            client_id=names.client_id(row.user_name, row.name),
+            client_id=row.oauth_client_id or "",
             secret=token,
             redirect_uri=f"{prefix}oauth_callback",
             allowed_scopes=spawner.oauth_client_allowed_scopes,

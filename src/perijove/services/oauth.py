@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row, delete, insert, select, update
 
+from perijove.domain import names
 from perijove.domain import scopes as scope_rules
 from perijove.domain.errors import HubError
 from perijove.domain.events import Event, Kind
@@ -94,8 +95,8 @@ async def put_client(
     server_id: ServerId | None = None,
     service_id: ServiceId | None = None,
 ) -> None:
-    """Register or update (same id) within the caller's transaction. `secret` None keeps the one there is;
-    a new client then has one that nobody knows."""
+    """Register or update (same id and owner) within the caller's transaction. `secret` None keeps the one there
+    is; a new client then has one that nobody knows. Raises `Conflict` when the id is another's."""
     clients = schema.oauth_clients
     values: dict[str, Any] = {
         "redirect_uri": redirect_uri,
@@ -106,10 +107,30 @@ async def put_client(
     }
     if secret is not None:
         values["secret_hash"] = hash_token(secret)
-    changed = await tx.execute(update(clients).where(clients.c.id == client_id).values(values))
+    same_owner = (clients.c.id == client_id, clients.c.server_id == server_id, clients.c.service_id == service_id)
+    changed = await tx.execute(update(clients).where(*same_owner).values(values))
     if not changed.rowcount:
         unknown = hash_token(new_oauth_secret())
+        # Somebody else's client of this id is not overwritten: the insert raises `Conflict`.
         await tx.execute(insert(clients), {"id": client_id, "secret_hash": unknown, **values})
+
+
+async def server_client_id(hub: "HubContext", server_id: ServerId, user: str, server: str) -> str:
+    """The id for a server's client: JupyterHub's, unless another server has it already.
+
+    JupyterHub makes ids of names, so user `x-y` and user `x` with a server `y` get the same, and take each
+    other's secret and address. The one that comes second here gets a mark that no quoted name contains.
+    """
+    wanted = names.client_id(user, server)
+    own = f"{wanted}+{server_id}"
+    clients = schema.oauth_clients.c
+    async with hub.store.read() as connection:
+        rows = (
+            await connection.execute(select(clients.id, clients.server_id).where(clients.id.in_([wanted, own])))
+        ).all()
+    # A resumed server goes on under the id it had.
+    kept = [row.id for row in rows if row.server_id == server_id]
+    return kept[0] if kept else own if rows else wanted
 
 
 async def delete_client(tx: "Transaction", client_id: str) -> None:

@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from perijove.domain.errors import Forbidden, HubError, Invalid
-from perijove.domain.names import client_id as server_client_id
 from perijove.domain.names import server_prefix
 from perijove.domain.scopes import parse
 from perijove.services import login as logins
@@ -170,8 +169,8 @@ class Authorize:
         return f"Server at {server_prefix(self.hub.options.base_url, client.user_name, client.server_name)}"
 
     async def _without_asking(self, user: Identity, client: Client, granted: Sequence[str]) -> bool:
-        """One's own servers (by the exact client id), trusted services, and what was agreed to before."""
-        if client.server_id is not None and client.id == server_client_id(user.name, client.server_name):
+        """One's own servers, trusted services, and what was agreed to before."""
+        if client.server_id is not None and client.user_name == user.name:
             return True
         return client.no_confirm or await oauth.has_consented(self.hub, user, client, granted)
 
