@@ -189,8 +189,10 @@ async def own_server(request: pytest.FixtureRequest, hub: RunningHub):
     """`await own_server(user[, name])`: a running stock server that a test may stop; one for each release."""
     made = []
 
-    async def start(user: str, name: str = "") -> StockServer:
-        found = StockServer(hub, VERSIONS[request.param], f"{user}{request.param}", name)
+    async def start(user: str, name: str = "", *, exactly: bool = False) -> StockServer:
+        # The end of the name chooses the release.
+        user = user if exactly else f"{user}{request.param}"
+        found = StockServer(hub, VERSIONS[request.param], user, name)
         made.append(found)
         await found.start()
         return found

@@ -13,7 +13,6 @@ from perijove.testing import until
 from perijove.testing.browser import Browser, xsrf_of
 from perijove.testing.kernels import execute, start_kernel
 
-
 HOME = "hub/login?next=%2Fhub%2Fhome"
 
 
