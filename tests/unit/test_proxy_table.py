@@ -1,9 +1,13 @@
 """The table finds the longest prefix, however many routes there are."""
 
 import time
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from perijove.domain.names import server_prefix
 from perijove.proxy.paths import resolve
 from perijove.proxy.table import Route, RouteTable, starting_table
 
@@ -100,3 +104,15 @@ def test_a_hundred_thousand_routes_are_as_fast_as_ten():
         return min(runs)
 
     assert seconds(large) < 3 * seconds(small)
+
+
+@given(
+    st.text(min_size=1, max_size=30).filter(lambda name: name not in (".", "..")),
+    st.sets(st.sampled_from("@~!$&'()*+,;=:-._")),
+)
+def test_any_user_name_is_found_by_any_spelling(name, unescaped):
+    """The hub escapes as it does, browsers and libraries as they do; it is one route."""
+    prefix = server_prefix("/base/", name, "")
+    table = a_table(prefix, base_url="/base/")
+    path = f"/base/user/{quote(name, safe=''.join(unescaped))}/lab"
+    assert find(table, path) == prefix

@@ -62,6 +62,8 @@ class Follower:
         self._changed = asyncio.Event()
         self._random = SystemRandom()
         self._tried = 0
+        self.after_list: Callable[[], object] = lambda: None
+        """Called when a new table has been built."""
         self.connected = False
         """Whether a hub has been heard of in this attempt."""
 
@@ -163,6 +165,7 @@ class Follower:
         self._epoch = listed.epoch
         self._advance(listed.revision)
         self._changed.set()
+        self.after_list()
         log.info("routes read", routes=len(table), revision=listed.revision, hub=self._hubs.current)
 
     def _heard(self) -> None:

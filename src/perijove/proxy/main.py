@@ -124,9 +124,11 @@ async def run(options: ProxyOptions, ready: Ready | None = None) -> int:
         log.critical("cannot listen", problem=str(error), addresses=[f"{host}:{port}" for host, port in options.listen])
         return _CANNOT_LISTEN
     log.info("proxy listens", addresses=[f"{host}:{port}" for host, port in proxy.addresses])
-    # The heap is at its smallest now; never looking at it again keeps collections short.
+    # What is here now, and a table of a hundred thousand routes later, lives as long as we do: a collector that
+    # looks through it again and again only stops the traffic.
     gc.collect()
     gc.freeze()
+    proxy.plane.follower.after_list = gc.freeze
     told = asyncio.Event()
     again = asyncio.Event()
     loop = asyncio.get_running_loop()
