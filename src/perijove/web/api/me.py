@@ -93,7 +93,8 @@ class Me:
             "content-type": "application/json",
             "x-jupyterhub-version": WIRE_VERSION,
             **api_headers(hub),
-            **hub.options.headers,
+            # The operator's policy is for pages.
+            **{k: v for k, v in hub.options.headers.items() if k.lower() != "content-security-policy"},
         }
         self._headers = [(name.lower().encode(), str(value).encode()) for name, value in fixed.items()]
 
