@@ -22,7 +22,10 @@ START_SECONDS = 60
 POLL_SECONDS = 0.002
 # The address is in the kept database of the peer, so it is the same in every run.
 STUB_PORT = 9797
-COMMON = {"PYTHONPATH": str(HERE.parent), "BENCH_STUB_PORT": str(STUB_PORT)}
+COMMON = {
+    "PYTHONPATH": os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    "BENCH_STUB_PORT": str(STUB_PORT),
+}
 
 
 def cache_dir() -> Path:
