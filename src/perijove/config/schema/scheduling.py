@@ -107,7 +107,7 @@ class Scheduling(Section):
 class HookPuller(Section):
     enabled: bool = key(True, "Whether images are pulled before an upgrade goes on.")
     pull_only_on_changes: bool = key(True, "Whether only when an image changed.")
-    image: Image = image_key("quay.io/jupyterhub/k8s-image-awaiter", "", "Image that waits for the pullers.")
+    image: Image = image_key("quay.io/jupyterhub/k8s-image-awaiter", "4.2.0", "Image that waits for the pullers.")
     container_security_context: dict[str, Any] = key(UNPRIVILEGED, "Security context of the container.")
     pod_scheduling_wait_duration: int = key(10, "Seconds to wait for a puller to be scheduled; -1 for ever.")
     node_selector: Labels = key({}, "Labels a node must have.")

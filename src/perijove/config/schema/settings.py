@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from perijove.config.schema.base import Labels, Secrets, Section, key
 from perijove.config.schema.hub import Hub
+from perijove.config.schema.pod import Image, image_key
 from perijove.config.schema.proxy import Proxy
 from perijove.config.schema.scheduling import PrePuller, Scheduling
 from perijove.config.schema.singleuser import SingleUser
@@ -24,6 +25,8 @@ class ImagePullSecret(Section):
 class RBAC(Section):
     create: bool = key(True, "Whether to make roles and bindings.")
     enabled: bool | None = key(None, "Old spelling of `create`.")
+    extra_rules: list[dict[str, Any]] = key([], "Further rules for the hub in its namespace. Not known to z2jh.")
+    cluster_rules: list[dict[str, Any]] = key([], "Rules for the hub in the whole cluster. Not known to z2jh.")
 
 
 class Ingress(Section):
@@ -49,6 +52,33 @@ class HTTPRoute(Section):
     hostnames: list[str] = key([], "Host names.")
     gateway: Gateway | None = key(None, "The Gateway.")
     parent_refs: list[dict[str, Any]] = key([], "The Gateways, as Kubernetes has them.")
+    timeouts: Labels = key({}, "`request` and `backendRequest`, as in `0s`. Not known to z2jh.")
+
+
+class Issuer(Section):
+    name: str = key(..., "Name of the issuer.")
+    kind: Literal["Issuer", "ClusterIssuer"] = key("ClusterIssuer", "Its kind.")
+    group: str = key("cert-manager.io", "Its API group.")
+
+
+class HTTPProxyTLS(Section):
+    secret_name: str | None = key(None, "The Secret with the certificate; `namespace/name` if delegated.")
+    issuer: Issuer | None = key(None, "cert-manager's issuer; with it a Certificate is made.")
+    passthrough: bool = key(False, "Whether TLS goes through to the proxy, for `proxy.https`.")
+
+
+class HTTPProxy(Section):
+    """Contour's way in; without it Contour cuts websockets and long answers."""
+
+    enabled: bool = key(False, "Whether to make an HTTPProxy for each host. Not known to z2jh.")
+    hosts: list[str] = key([], "Host names; each gets an HTTPProxy of its own. Not known to z2jh.")
+    annotations: Labels = key({}, "Annotations of the HTTPProxies. Not known to z2jh.")
+    ingress_class_name: str | None = key(None, "Class of the Contour that serves them. Not known to z2jh.")
+    tls: HTTPProxyTLS = key(HTTPProxyTLS, "The certificate. Not known to z2jh.")
+    timeout_policy: Labels = key(
+        {"response": "infinity", "idle": "1h"}, "`timeoutPolicy` of the route. Not known to z2jh."
+    )
+    load_balancer_policy: Labels = key({}, "`loadBalancerPolicy` of the route. Not known to z2jh.")
 
 
 class Cull(Section):
@@ -68,6 +98,13 @@ class Debug(Section):
     enabled: bool = key(False, "Whether hub and servers log everything.")
 
 
+class Perijove(Section):
+    """What only Perijove has."""
+
+    image: Image = image_key("", "", "The one image of hub and proxy, instead of the released one. Not known to z2jh.")
+    log_format: Literal["console", "json"] = key("console", "Logs for a person or a collector. Not known to z2jh.")
+
+
 class Settings(Section):
     """The whole file."""
 
@@ -85,6 +122,8 @@ class Settings(Section):
     pre_puller: PrePuller = key(PrePuller, "Images on nodes before users need them.", kubernetes=True)
     ingress: Ingress = key(Ingress, "An Ingress.", kubernetes=True)
     http_route: HTTPRoute = key(HTTPRoute, "An HTTPRoute.", kubernetes=True)
+    http_proxy: HTTPProxy = key(HTTPProxy, "Contour's HTTPProxy. Not known to z2jh.", kubernetes=True)
+    perijove: Perijove = key(Perijove, "What only Perijove has.", kubernetes=True)
     cull: Cull = key(Cull, "Stopping servers that nobody uses.")
     debug: Debug = key(Debug, "Finding faults.")
     global_: dict[str, Any] = key(

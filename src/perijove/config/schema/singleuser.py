@@ -24,7 +24,7 @@ class Affinity(Section):
 
 
 class NetworkTools(Section):
-    image: Image = image_key("quay.io/jupyterhub/k8s-network-tools", "", "Image with iptables.")
+    image: Image = image_key("quay.io/jupyterhub/k8s-network-tools", "4.2.0", "Image with iptables.")
     resources: dict[str, Any] = key({}, "Requests and limits of CPU and memory.")
 
 
