@@ -226,7 +226,9 @@ async def test_the_proof_of_another_session_is_none(ada, inside):
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
 async def test_a_cookie_post_that_a_form_could_send_counts_as_nobodys(ada, inside, kind):
     async with ApiClient(inside.url, browser=ada) as api:
-        answer = await api("POST", "/users/ada/tokens", data=b"{}", headers={"Content-Type": kind, "X-XSRFToken": ada.xsrf})
+        answer = await api(
+            "POST", "/users/ada/tokens", data=b"{}", headers={"Content-Type": kind, "X-XSRFToken": ada.xsrf}
+        )
         assert answer.status == 403
         assert answer.message == "Missing or invalid credentials."
 
@@ -251,7 +253,13 @@ async def test_the_cookie_of_a_session_that_ended_is_refused_at_once(ada, inside
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/user", 200), ("GET", "/nope", 404), ("GET", "/users/nobody", 404), ("PUT", "/user", 405), ("GET", "", 200)],
+    [
+        ("GET", "/user", 200),
+        ("GET", "/nope", 404),
+        ("GET", "/users/nobody", 404),
+        ("PUT", "/user", 405),
+        ("GET", "", 200),
+    ],
 )
 async def test_headers_on_every_answer(root, method, path, status):
     answer = await root(method, path)

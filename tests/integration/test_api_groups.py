@@ -20,7 +20,9 @@ async def inside(tmp_path_factory):
             ServiceOptions(name="root", api_token=ROOT, admin=True),
             ServiceOptions(name="keeper", api_token=KEEPER),
         ),
-        load_roles=(RoleOptions(name="keeper", scopes=("groups!group=kept", "list:groups!group=kept"), services=("keeper",)),),
+        load_roles=(
+            RoleOptions(name="keeper", scopes=("groups!group=kept", "list:groups!group=kept"), services=("keeper",)),
+        ),
     ) as hub:
         async with ApiClient(hub.url, ROOT) as root:
             await root("POST", "/users", {"usernames": ["ann", "ben"]})

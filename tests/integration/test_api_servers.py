@@ -188,7 +188,11 @@ async def test_changing_a_stopped_server(root):
     change = {"display_name": "Big one", "user_options": {"n": 2}, "name": "tpu"}
     changed = await root("PATCH", "/users/ann/servers/gpu", change)
     assert changed.status == 200
-    assert (changed.json["name"], changed.json["display_name"], changed.json["user_options"]) == ("tpu", "Big one", {"n": 2})
+    assert (changed.json["name"], changed.json["display_name"], changed.json["user_options"]) == (
+        "tpu",
+        "Big one",
+        {"n": 2},
+    )
     assert (await root("PATCH", "/users/ann/servers/tpu", {"name": "cpu"})).status == 409
     assert (await root("PATCH", "/users/ann/servers/gpu", {"name": "x"})).status == 404
     for body in ({}, {"colour": 1}, {"user_options": []}, []):

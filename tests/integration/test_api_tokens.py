@@ -10,7 +10,7 @@ from perijove.testing.inside import hub_inside
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOT, MAKER = "root-token", "maker-token"
-KEYS = {"user", "id", "kind", "roles", "scopes", "created", "last_activity", "expires_at", "note", "session_id", "oauth_client"}  # fmt: skip
+KEYS = set(["user", "id", "kind", "roles", "scopes", "created", "last_activity", "expires_at", "note", "session_id", "oauth_client"])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -153,7 +153,7 @@ async def test_a_password_in_the_body_makes_a_token_without_any_other_credential
         good = {"auth": {"username": "ann", "password": "right-password"}}
         # Nobody has logged in as her yet, so there is no such user.
         assert (await anyone("POST", "/users/ann/tokens", good)).status == 403
-        _, page = await browser.log_in("ann", "right-password")
+        await browser.log_in("ann", "right-password")
         made = await anyone("POST", "/users/ann/tokens", good)
         assert made.status == 201
         assert (await anyone("GET", "/user", headers={"Authorization": f"token {made.json['token']}"})).status == 200
@@ -162,7 +162,9 @@ async def test_a_password_in_the_body_makes_a_token_without_any_other_credential
         assert (await anyone("POST", "/users/ben/tokens", good)).status == 403
 
 
-@pytest.mark.parametrize("token_id", ["a0", "a999999", "b1", "1", "a", "aa1", "a1x", "a99999999999999999999", "%61-1", "a%00"])
+@pytest.mark.parametrize(
+    "token_id", ["a0", "a999999", "b1", "1", "a", "aa1", "a1x", "a99999999999999999999", "%61-1", "a%00"]
+)
 async def test_ids_that_are_none(root, token_id):
     for method in ("GET", "DELETE"):
         assert (await root(method, f"/users/ann/tokens/{token_id}")).status == 404
@@ -189,7 +191,9 @@ async def test_configured_tokens_work(inside):
 
 async def test_a_running_servers_token_reports_activity_and_opens_only_its_server(inside, root):
     await root("POST", "/users/ann/server")
-    (token,) = [t for t in (await root("GET", "/users/ann/tokens")).json["api_tokens"] if t["note"].startswith("Server")]
+    (token,) = [
+        t for t in (await root("GET", "/users/ann/tokens")).json["api_tokens"] if t["note"].startswith("Server")
+    ]
     assert token["note"] == "Server at /user/ann/"
     assert token["scopes"] == ["access:servers!server=ann/", "read:users:activity!user=ann", "users:activity!user=ann"]
     plain = next(iter(inside.world.servers.values())).api_token
