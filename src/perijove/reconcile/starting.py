@@ -29,8 +29,10 @@ from perijove.reconcile.operation import Operation, forget_credentials
 from perijove.reconcile.readiness import died, wait_ready
 from perijove.services import oauth, spawn_limits, tokens
 from perijove.services.progress import ready_event
-from perijove.services.server_rows import ServerRow
+from perijove.services.server_rows import ServerRow, by_id
 from perijove.services.servers import append_event
+from perijove.store.claims import settle
+from perijove.store.database import Transaction
 
 log = get_logger(__name__)
 
@@ -64,7 +66,9 @@ class Start:
             return
         # Known from here on to whatever undoes this start.
         row = replace(row, oauth_client_id=client_id)
-        await self._prepare(row, spawner, token)
+        if not await self._prepare(row, spawner, token):
+            spawner.close()
+            return
         faults.hit("start.prepared")
         await self._guarded(row, spawner, self._begin(row, spawner))
 
@@ -90,11 +94,14 @@ class Start:
                 await asyncio.gather(task, return_exceptions=True)
             spawner.close()
 
-    async def _prepare(self, row: ServerRow, spawner: Spawner, token: str) -> None:
+    async def _prepare(self, row: ServerRow, spawner: Spawner, token: str) -> bool:
+        """Write down what is about to be called. False: it was cancelled since it was claimed."""
         hub = self.operation.hub
         prefix = row.prefix(hub.options.base_url)
         limit = timedelta(seconds=spawner.start_timeout_seconds + spawner.http_timeout_seconds)
         async with hub.store.transaction() as tx:
+            if not await self._wanted(tx, row):
+                return False
             await oauth.put_client(
                 tx,
                 client_id=row.oauth_client_id or "",
@@ -126,6 +133,19 @@ class Start:
                 "host": hub.host if hub.spawners.host_bound else None,
             }
             await self.operation.write(tx, row, values)
+        return True
+
+    async def _wanted(self, tx: Transaction, row: ServerRow) -> bool:
+        """Whether this very start is still asked for; if not, give the row back as it is.
+
+        Whoever cancelled a start that nothing had been called for was told that it is over. Checked in the
+        transaction that announces the call, so that it stays true.
+        """
+        current = await by_id(tx.connection, row.id)
+        if current is not None and current.desired is Desired.RUNNING and current.generation == row.generation:
+            return True
+        await settle(tx, self.operation.lease, {}, release=True)
+        return False
 
     async def _begin(self, row: ServerRow, spawner: Spawner) -> None:
         await self.operation.hold()
@@ -146,7 +166,7 @@ class Start:
         faults.hit("start.recorded")
         await self._wait(row, spawner, url)
 
-    async def _use_token(self, tx: Any, row: ServerRow, spawner: Spawner, token: str) -> None:
+    async def _use_token(self, tx: Transaction, row: ServerRow, spawner: Spawner, token: str) -> None:
         """A resumed server kept its old token: that one is valid from now on, the fresh one is not."""
         prefix = row.prefix(self.operation.hub.options.base_url)
         await tokens.issue_server_token(
