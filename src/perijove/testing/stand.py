@@ -195,6 +195,14 @@ class Stand:
         with self._database() as connection:
             connection.execute("UPDATE servers SET lease_expires = '2000-01-01 00:00:00.000000'")
 
+    def forget_servers(self) -> None:
+        """No hub that comes now has anything to do: every server is stopped, and meant to be."""
+        with self._database() as connection:
+            connection.execute(
+                "UPDATE servers SET desired = 'stopped', observed = 'stopped', phase = '', url = '',"
+                " lease_owner = NULL, lease_expires = NULL"
+            )
+
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(self.directory / DATABASE, timeout=10)
