@@ -35,7 +35,7 @@ from perijove.reconcile import presence
 from perijove.reconcile.chores import run_chores
 from perijove.reconcile.loop import Reconciler
 from perijove.reconcile.managed_services import ManagedService
-from perijove.services import activity, roles
+from perijove.services import activity, blocked, roles
 from perijove.services.auth_state import Crypt
 from perijove.services.context import HubContext
 from perijove.services.identity_cache import IdentityCache
@@ -140,10 +140,18 @@ def _reachable(ip: str) -> str:
     return f"[{ip}]" if ":" in ip else ip
 
 
+def _local_api_url(options: HubOptions) -> str:
+    """For programs that this process starts: not through whatever leads others here."""
+    if options.hub_connect_url and _reachable(options.hub_ip) == options.hub_ip:
+        return f"{options.hub_connect_url.rstrip('/')}{options.base_url}hub/api"
+    return f"http://{_reachable(options.hub_ip)}:{options.hub_port}{options.base_url}hub/api"
+
+
 @asynccontextmanager
 async def running_hub(hub: HubContext, traits: Config) -> AsyncIterator[ASGIApp]:
     """The application with everything that works behind it: one replica. Leaves its leases behind free."""
     await roles.reconcile(hub)
+    await blocked.shut_out(hub)
     since = await hub.store.revision()
     await presence.arrive(hub)
     async with AsyncExitStack() as stack:
@@ -155,7 +163,11 @@ async def running_hub(hub: HubContext, traits: Config) -> AsyncIterator[ASGIApp]
             presence.beat_forever(hub),
             activity.flush_forever(hub),
             tail_forever(hub.store, since=since, broken=hub.identities.suspend, mended=hub.identities.resume),
-            *(ManagedService(hub, service, facts.api_url).run() for service in hub.options.services if service.command),
+            *(
+                ManagedService(hub, service, _local_api_url(hub.options)).run()
+                for service in hub.options.services
+                if service.command
+            ),
         ]
         tasks = [asyncio.create_task(work) for work in background]
         stack.push_async_callback(_depart, hub, tasks)

@@ -211,6 +211,11 @@ class Authenticator(Protocol):
         ...
 
     @property
+    def blocked_names(self) -> frozenset[str]:
+        """`blocked_users`, normalised: what they hold here is taken from them at the start of a hub."""
+        ...
+
+    @property
     def allowed_names(self) -> frozenset[str]:
         """`allowed_users`, normalised: they exist from the start of a hub on."""
         ...
