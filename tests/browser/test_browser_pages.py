@@ -181,3 +181,39 @@ async def test_pages_fit_a_phone_in_both_colour_schemes_without_asking_anybody_e
             assert (sum(map(int, re.findall(r"\d+", dark)[:3])) < 200) is (scheme == "dark"), path
         assert foreign == []
         await context.close()
+
+
+SCRIPTED_FORM = """
+<style>#more { display: none }</style>
+<label for="size">Size</label>
+<select id="size" name="size" class="form-control"><option>small</option><option>big</option></select>
+<div id="more"><label for="why">Why so big?</label><input id="why" name="why" class="form-control"></div>
+<script>
+  $("#size").on("change", function () { $("#more").toggle($(this).val() === "big"); });
+  require(["jquery"], function (jq) { jq("#why").attr("placeholder", jhdata.user); });
+</script>
+"""
+
+
+async def test_an_options_form_written_for_jupyterhub_runs_its_scripts(chromium, configure, enter):
+    """jQuery, `require` and `jhdata` are there for it, on its own page alone; what is chosen reaches the server."""
+    chosen = {**configure(cmd=["sh", "-c", "exit 7"])}
+    chosen["hub"]["config"]["Spawner"]["options_form"] = SCRIPTED_FORM
+    async with run_hub(chosen) as hub:
+        page = await chromium.new_page()
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        await enter(page, hub.url)
+        assert await page.evaluate("typeof window.jQuery") == "undefined"
+        await page.get_by_role("button", name="Start").click()
+        await expect(page.get_by_label("Why so big?")).to_be_hidden()
+        await page.get_by_label("Size").select_option("big")
+        await expect(page.get_by_label("Why so big?")).to_be_visible()
+        await expect(page.get_by_placeholder("ada")).to_be_visible()
+        await page.get_by_label("Why so big?").fill("trees")
+        await page.get_by_role("button", name="Start").click()
+        await expect(page.get_by_role("heading", name="Your server did not start")).to_be_visible(timeout=15_000)
+        _, user = await hub.api("GET", "/users/ada?include_stopped_servers=1")
+        assert user["servers"][""]["user_options"] == {"size": ["big"], "why": ["trees"]}
+        assert errors == []
+        await page.close()

@@ -43,12 +43,13 @@ def test_times_are_told_in_their_largest_unit(seconds, text):
 # -- content security policy
 
 
-def make_policy(headers=None, custom_templates=False):
-    return Policy(report_uri="/hub/security/csp-report", headers=headers or {}, custom_templates=custom_templates)
+def policy_of(*foreign, headers=None, custom_templates=False):
+    policy = Policy(report_uri="/hub/security/csp-report", headers=headers or {}, custom_templates=custom_templates)
+    return policy(inline=policy.needs_inline(foreign))
 
 
 def test_our_own_pages_allow_nothing_inline_and_nothing_from_elsewhere():
-    policy = make_policy()()
+    policy = policy_of()
     assert "script-src 'self';" in policy
     assert "unsafe-inline" not in policy
     assert "https:" not in policy
@@ -59,29 +60,29 @@ def test_our_own_pages_allow_nothing_inline_and_nothing_from_elsewhere():
     "markup", ["<script>x()</script>", "<style>p{}</style>", '<p style="color:red">', "<b onclick=go()>", "< script >"]
 )
 def test_a_page_with_inline_markup_of_a_plug_in_allows_inline(markup):
-    assert "script-src 'self' 'unsafe-inline';" in make_policy()([markup])
+    assert "script-src 'self' 'unsafe-inline';" in policy_of(markup)
 
 
 def test_markup_without_scripts_or_styles_keeps_the_strict_policy():
-    assert make_policy()(['<label for="a">Once</label><input id="a" name="one">']) == make_policy()()
+    assert policy_of('<label for="a">Once</label><input id="a" name="one">') == policy_of()
 
 
 def test_an_operators_frame_ancestors_replaces_ours_and_leaves_the_rest():
-    policy = make_policy({"content-security-policy": "frame-ancestors 'self' https://lms.example.org"})()
+    policy = policy_of(headers={"content-security-policy": "frame-ancestors 'self' https://lms.example.org"})
     assert "frame-ancestors 'self' https://lms.example.org" in policy
     assert "frame-ancestors 'none'" not in policy
     assert "script-src 'self';" in policy
 
 
 def test_an_operators_whole_policy_is_taken_as_it_is():
-    policy = make_policy({"Content-Security-Policy": "default-src https:; frame-ancestors *"})()
+    policy = policy_of(headers={"Content-Security-Policy": "default-src https:; frame-ancestors *"})
     assert "script-src" not in policy
     assert "default-src https:" in policy
     assert "frame-ancestors *" in policy
 
 
 def test_custom_templates_may_use_what_jupyterhub_let_them():
-    assert "script-src 'self' 'unsafe-inline' https:;" in make_policy(custom_templates=True)()
+    assert "script-src 'self' 'unsafe-inline' https:;" in policy_of(custom_templates=True)
 
 
 # -- refilling an options form

@@ -79,7 +79,8 @@ class HubCallbacks:
         xsrf.check(self._hub, Request(scope), argument)
 
     def render(self, scope: MutableMapping[str, Any], name: str, namespace: Mapping[str, Any]) -> str:
-        common = {"xsrf": xsrf.token_for(self._hub, Request(scope))}
+        # Written for JupyterHub's pages, these templates may use the scripts that those load.
+        common = {"xsrf": xsrf.token_for(self._hub, Request(scope)), "compat": True}
         return self._pages.templates.render(name, common | dict(namespace))
 
     async def auth_state(self, user: str) -> Mapping[str, Any] | None:

@@ -1,14 +1,15 @@
-"""Static files: read once, named by content, compressed once.
+"""Static files: read once, named by content, compressed when first asked for.
 
 `url("hub.css")` carries a hash of the content, so browsers keep the file for a year and fetch it
-again when it changes; without the hash it is revalidated. Everything is in memory (about 300 kB):
-no request touches the disk, and a package upgraded under a running hub cannot mix two versions.
+again when it changes; without the hash it is revalidated. Everything is in memory (about half a
+megabyte): no request touches the disk, and a package upgraded under a running hub cannot mix two versions.
 """
 
+import asyncio
 import gzip
 import hashlib
 import mimetypes
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -22,12 +23,18 @@ _COMPRESSIBLE = frozenset({"text/css", "text/javascript", "application/javascrip
 _NOT_MODIFIED = 304
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asset:
     body: bytes
-    packed: bytes | None
     media_type: str
     digest: str
+    _packed: asyncio.Task[bytes] | None = field(default=None)
+
+    async def packed(self) -> bytes:
+        """Compressed, in a thread, by the first who asks: start-up need not wait for it, nor the event loop."""
+        if self._packed is None:
+            self._packed = asyncio.create_task(asyncio.to_thread(gzip.compress, self.body, 9, mtime=0))
+        return await asyncio.shield(self._packed)
 
 
 class Assets:
@@ -53,21 +60,20 @@ class Assets:
         asset = self._files.get(request.path_params["path"])
         if asset is None:
             raise HTTPException(404)
-        return _respond(request, asset, forever=request.query_params.get("v") == asset.digest[:16])
+        return await _respond(request, asset, forever=request.query_params.get("v") == asset.digest[:16])
 
     async def logo(self, request: Request) -> Response:
         """`<hub>logo`, which single-user servers link to as well."""
-        return _respond(request, self._logo, forever=False)
+        return await _respond(request, self._logo, forever=False)
 
 
 def _load(path: Path) -> Asset:
     body = path.read_bytes()
     media_type = mimetypes.guess_type(path.name)[0] or "text/plain"
-    packed = gzip.compress(body, 9, mtime=0) if media_type in _COMPRESSIBLE else None
-    return Asset(body, packed, media_type, hashlib.sha256(body).hexdigest())
+    return Asset(body, media_type, hashlib.sha256(body).hexdigest())
 
 
-def _respond(request: Request, asset: Asset, *, forever: bool) -> Response:
+async def _respond(request: Request, asset: Asset, *, forever: bool) -> Response:
     headers = {
         "ETag": f'"{asset.digest[:32]}"',
         "Cache-Control": _YEAR if forever else _REVALIDATE,
@@ -79,7 +85,7 @@ def _respond(request: Request, asset: Asset, *, forever: bool) -> Response:
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=_NOT_MODIFIED, headers=headers)
     body = asset.body
-    if asset.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
-        body = asset.packed
+    if asset.media_type in _COMPRESSIBLE and "gzip" in request.headers.get("accept-encoding", ""):
+        body = await asset.packed()
         headers["Content-Encoding"] = "gzip"
     return Response(body, media_type=asset.media_type, headers=headers)

@@ -24,14 +24,16 @@ class Policy:
         overrides = next((value for name, value in headers.items() if name.lower() == "content-security-policy"), "")
         self._overrides = _directives(overrides)
         self._report_uri = report_uri
+        self._custom_templates = custom_templates
         self._relaxed = self._build(inline=True, elsewhere=custom_templates)
-        self._strict = self._relaxed if custom_templates else self._build(inline=False, elsewhere=False)
+        self._strict = self._build(inline=False, elsewhere=False)
 
-    def __call__(self, foreign: Iterable[str] = ()) -> str:
-        """`foreign`: markup in the page that is not from our templates."""
-        if any(_INLINE.search(text) for text in foreign):
-            return self._relaxed
-        return self._strict
+    def needs_inline(self, foreign: Iterable[str] = ()) -> bool:
+        """Whether a page may have inline scripts. `foreign`: markup in it that is not from our templates."""
+        return self._custom_templates or any(_INLINE.search(text) for text in foreign)
+
+    def __call__(self, *, inline: bool) -> str:
+        return self._relaxed if inline else self._strict
 
     def _build(self, *, inline: bool, elsewhere: bool) -> str:
         sources = "'self'" + (" 'unsafe-inline'" if inline else "") + (" https:" if elsewhere else "")

@@ -145,18 +145,16 @@ class Pages:
         **namespace: Any,
     ) -> Response:
         """One page. `foreign`: markup in it that is not from our templates, which may need a laxer policy."""
-        namespace = await self.namespace(request) | namespace
+        inline = self.policy.needs_inline([*foreign, *self._announcements(template)])
+        namespace = await self.namespace(request) | {"compat": inline} | namespace
         body = self.templates.render(template, namespace)
-        announced = self._announcements(template)
-        response = HTMLResponse(
-            body, status_code=status, headers=self.headers([*foreign, *announced]) | (headers or {})
-        )
+        response = HTMLResponse(body, status_code=status, headers=self.headers(inline=inline) | (headers or {}))
         xsrf.set_cookie(self.hub, request, response)
         return response
 
-    def headers(self, foreign: Iterable[str] = ()) -> dict[str, str]:
+    def headers(self, *, inline: bool = False) -> dict[str, str]:
         return {
-            "Content-Security-Policy": self.policy(foreign),
+            "Content-Security-Policy": self.policy(inline=inline),
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "same-origin",
