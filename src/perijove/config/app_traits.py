@@ -158,11 +158,11 @@ def roles(value: Any) -> tuple[RoleOptions, ...]:
     return tuple(result)
 
 
-_SERVICE_TEXTS: Final = ("url", "api_token", "cwd", "oauth_client_id", "oauth_redirect_uri")
+_SERVICE_TEXTS: Final = ("url", "api_token", "cwd", "user", "oauth_client_id", "oauth_redirect_uri")
 _SERVICE_KEYS: Final = {
-    "name", "url", "api_token", "apiToken", "admin", "display", "info", "command", "cwd", "environment",
+    "name", "url", "api_token", "apiToken", "admin", "display", "info", "command", "cwd", "user", "environment",
     "oauth_client_id", "oauth_redirect_uri", "oauth_no_confirm", "oauth_client_allowed_scopes",
-    "oauth_roles", "user", "externally_managed",
+    "oauth_roles", "externally_managed",
 }  # fmt: skip
 
 

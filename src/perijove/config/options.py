@@ -38,6 +38,8 @@ class ServiceOptions:
     info: Mapping[str, Any] = field(default_factory=dict)
     command: tuple[str, ...] = ()
     cwd: str = ""
+    # System account that the command runs as; "" = the hub's own.
+    user: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     oauth_client_id: str = ""
     oauth_redirect_uri: str = ""

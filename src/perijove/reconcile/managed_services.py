@@ -1,15 +1,16 @@
 """Services with a `command`: child processes of whichever hub holds their lease, one instance of each.
 
 A service that ends is started again after a pause that grows while it keeps failing. Its processes carry
-a mark in their environment; whoever takes the lease over on the same machine first ends what a killed
-hub left behind, so that no two instances serve one port.
+a mark in their environment; before each start whatever carries it on this machine is ended: what a killed
+hub left behind, or a child that outlived the service's own process. So no two instances serve one port.
 """
 
 import asyncio
 import contextlib
-import json
 import os
+import pwd
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -18,18 +19,19 @@ from sqlalchemy import insert, or_, select, update
 
 from perijove.config.options import ServiceOptions
 from perijove.domain.errors import Conflict, HubError
-from perijove.domain.names import escape
 from perijove.lib.log import get_logger
+from perijove.reconcile.service_environment import service_environment
 from perijove.services.context import HubContext
-from perijove.services.routes import service_prefix
 from perijove.services.service_tokens import issue_service_token
 from perijove.store.schema import leases
 
 log = get_logger(__name__)
 
 MARK = "PERIJOVE_SERVICE"
-HOLD = timedelta(seconds=15)
+HOLD = timedelta(seconds=30)
 RENEW_SECONDS = 5.0
+# After so long without a renewal the service is ended, in time for whoever may take the lease when it runs out.
+DOUBT_SECONDS = 15.0
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0
 # A process that lived so long was healthy: the next pause begins anew.
@@ -61,10 +63,9 @@ class ManagedService:
             await asyncio.sleep(RENEW_SECONDS)
 
     async def _hold(self) -> None:
-        await asyncio.to_thread(end_marked, self._mark)
         keeping = asyncio.create_task(self._keep_alive(), name=f"service {self.options.name}")
         try:
-            while await self._renew():
+            while await self._still_mine():
                 await asyncio.wait({keeping}, timeout=RENEW_SECONDS)
                 if keeping.done():
                     await keeping
@@ -74,6 +75,17 @@ class ManagedService:
             await self._end()
             with contextlib.suppress(HubError):
                 await self._release()
+
+    async def _still_mine(self) -> bool:
+        """Renew the lease. A database that is slow or away for a moment is no reason to end a service."""
+        for _ in range(int(DOUBT_SECONDS / RENEW_SECONDS)):
+            try:
+                async with asyncio.timeout(RENEW_SECONDS):
+                    return await self._renew()
+            except (HubError, TimeoutError) as error:
+                log.warning("lease of a managed service not renewed", service=self.options.name, error=str(error))
+                await self.hub.clock.sleep(1)
+        return False
 
     async def _keep_alive(self) -> None:
         pause = FIRST_PAUSE_SECONDS
@@ -87,16 +99,22 @@ class ManagedService:
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _run_once(self) -> int | None:
+        """Start it and wait for its end: the exit code, or None when it could not be started."""
+        options = self.options
+        await asyncio.to_thread(end_marked, self._mark)
         try:
+            token = options.api_token or await issue_service_token(self.hub, options.name)
+            environment = service_environment(self.hub.options, options, token=token, api_url=self.api_url)
             self._process = await asyncio.create_subprocess_exec(
-                *self.options.command,
-                cwd=self.options.cwd or None,
-                env=await self._environment(),
+                *options.command,
+                cwd=options.cwd or None,
+                env={**environment, MARK: self._mark},
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
+                preexec_fn=_becoming(options.user),
             )
-        except OSError as error:
-            log.warning("managed service cannot be started", service=self.options.name, error=str(error))
+        except (HubError, KeyError, OSError, ValueError) as error:
+            log.warning("managed service cannot be started", service=options.name, error=str(error))
             return None
         log.info("managed service started", service=self.options.name, pid=self._process.pid)
         return await self._process.wait()
@@ -105,42 +123,13 @@ class ManagedService:
     def _mark(self) -> str:
         return f"{self.hub.store.hub_id}/{self.options.name}"
 
-    async def _environment(self) -> dict[str, str]:
-        """What JupyterHub gives its managed services, and the mark."""
-        token = self.options.api_token or await issue_service_token(self.hub, self.options.name)
-        hub, name = self.hub.options, self.options.name
-        prefix = service_prefix(self.hub, name)
-        access = [f"access:services!service={name}", "access:services"]
-        kept = {
-            key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV", "PYTHONPATH") if key in os.environ
-        }
-        return {
-            **kept,
-            "JUPYTERHUB_SERVICE_NAME": name,
-            "JUPYTERHUB_API_TOKEN": token,
-            "JUPYTERHUB_API_URL": self.api_url,
-            "JUPYTERHUB_BASE_URL": hub.base_url,
-            "JUPYTERHUB_SERVICE_PREFIX": prefix,
-            "JUPYTERHUB_SERVICE_URL": self.options.url,
-            "JUPYTERHUB_CLIENT_ID": self.options.oauth_client_id or f"service-{escape(name)}",
-            "JUPYTERHUB_OAUTH_CALLBACK_URL": self.options.oauth_redirect_uri or f"{prefix}oauth_callback",
-            "JUPYTERHUB_OAUTH_ACCESS_SCOPES": json.dumps(access),
-            "JUPYTERHUB_OAUTH_SCOPES": json.dumps(access),
-            "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES": json.dumps(list(self.options.oauth_client_allowed_scopes)),
-            "JUPYTERHUB_HOST": "",
-            "JUPYTERHUB_PUBLIC_URL": "",
-            "JUPYTERHUB_PUBLIC_HUB_URL": f"{hub.public_url.rstrip('/')}/hub/" if hub.public_url else "",
-            "JUPYTERHUB_COOKIE_OPTIONS": json.dumps(dict(hub.cookie_options)),
-            "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": str(int(hub.cookie_host_prefix_enabled)),
-            **self.options.environment,
-            MARK: self._mark,
-        }
-
     async def _end(self) -> None:
-        """TERM to its whole group, then KILL."""
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
+        """TERM to its whole group, then KILL to whatever is left, wherever it went."""
+        if self._process is not None and self._process.returncode is None:
+            await self._terminate(self._process)
+        await asyncio.to_thread(end_marked, self._mark)
+
+    async def _terminate(self, process: asyncio.subprocess.Process) -> None:
         for sign, seconds in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, TERM_SECONDS)):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, sign)
@@ -185,6 +174,24 @@ class ManagedService:
                 .where(leases.c.name == self._lease, leases.c.owner == self.hub.replica_id)
                 .values(expires=tx.now)
             )
+
+
+def _becoming(user: str) -> Callable[[], None] | None:
+    """What the child does between fork and exec to run as this system account. Raises `KeyError` if unknown.
+
+    Not the `user=` and `group=` of subprocess, which uvloop does not have.
+    """
+    if not user:
+        return None
+    account = pwd.getpwnam(user)
+    groups = os.getgrouplist(user, account.pw_gid)
+
+    def become() -> None:
+        os.setgroups(groups)
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+
+    return become
 
 
 def end_marked(mark: str) -> int:

@@ -17,6 +17,7 @@ from perijove.domain.errors import LeaseLost
 from perijove.domain.ids import LeaseEpoch, ServerId
 from perijove.domain.states import Desired, Observed
 from perijove.store.database import Store, Transaction
+from perijove.store.schema import leases as named_leases
 from perijove.store.schema import replicas, servers
 
 LEASE = timedelta(seconds=15)
@@ -146,12 +147,13 @@ async def release_polls(tx: Transaction, leases: Sequence[Lease], next_poll: dat
 
 
 async def release_of(store: Store, owners: Sequence[str]) -> int:
-    """Free the leases of replicas known to be dead; returns how many."""
+    """Free the leases of replicas known to be dead, those of chores and services too; returns how many servers."""
     if not owners:
         return 0
     async with store.transaction() as tx:
         result = await tx.execute(
             update(servers).where(servers.c.lease_owner.in_(owners)).values(lease_owner=None, lease_expires=None)
         )
+        await tx.execute(update(named_leases).where(named_leases.c.owner.in_(owners)).values(expires=tx.now))
         await tx.execute(replicas.delete().where(replicas.c.id.in_(owners)))
         return result.rowcount
