@@ -99,7 +99,11 @@ async def stock(tmp_path_factory: pytest.TempPathFactory, singleuser5: Path) -> 
     config = stock_config(
         tmp_path_factory.mktemp("homes"),
         singleuser5,
-        services={"asking": asking.entry, "trusted": {**trusted.entry, "oauth_no_confirm": True}},
+        services={
+            "asking": asking.entry,
+            "trusted": {**trusted.entry, "oauth_no_confirm": True},
+            "absent": external_service("absent").entry,
+        },
         loadRoles={"readers": {"scopes": ["access:services!service=asking"], "users": ["reader"]},
                    "guests": {"scopes": ["access:services!service=trusted"], "users": ["reader", "guest"]}},
     )  # fmt: skip
