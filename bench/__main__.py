@@ -21,9 +21,7 @@ BATCH = 200
 
 
 def arguments() -> Namespace:
-    parser = ArgumentParser(
-        prog="python -m bench", description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter
-    )
+    parser = ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each measure")
     parser.add_argument("--seconds", type=float, default=4, help="length of a round")
     parser.add_argument("--users", type=int, default=10_000, help="users in the databases")
@@ -78,16 +76,12 @@ def rounds(measure: Measure, bench: Bench, hubs: list[Hub], count: int) -> dict[
         for hub in hubs if number % 2 == 0 else reversed(hubs):
             values = measure.run(bench, hub)
             taken[hub.name].append(values)
-            shown = ", ".join(
-                f"{value:.4g} {row.unit}" for value, row in zip(values, measure.rows, strict=True)
-            )
+            shown = ", ".join(f"{value:.4g} {row.unit}" for value, row in zip(values, measure.rows, strict=True))
             print(f"{measure.key} {number + 1}/{count} {hub.name}: {shown}", file=sys.stderr)
     return taken
 
 
-def collect(
-    measure: Measure, taken: dict[str, list[tuple[float, ...]]], peer_name: str
-) -> list[report.Result]:
+def collect(measure: Measure, taken: dict[str, list[tuple[float, ...]]], peer_name: str) -> list[report.Result]:
     return [
         report.result(
             row,
@@ -120,6 +114,8 @@ def main() -> int:
             hubs.append(start_peer(base / "peer", users, options.servers))
             if not options.peer_only:
                 hubs.insert(0, start_ours(base / "ours", users, options.servers))
+            for hub in hubs:
+                hub.settle()
             tokens = {hub.name: user_token(hub, users[-1]) for hub in hubs}
             bench = Bench(users, tokens, options.seconds)
             for measure in wanted:

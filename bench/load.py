@@ -94,8 +94,7 @@ async def log_in(client: Client, user: str) -> None:
     token = (field[1] or field[2]).decode()
     form = urlencode({"username": user, "password": "bench", "_xsrf": token}).encode()
     status, headers, page = await client.request(
-        f"POST /hub/login?next= HTTP/1.1\r\nCookie: {jar}\r\n"
-        "Content-Type: application/x-www-form-urlencoded\r\n",
+        f"POST /hub/login?next= HTTP/1.1\r\nCookie: {jar}\r\nContent-Type: application/x-www-form-urlencoded\r\n",
         form,
     )
     if status != 302:

@@ -70,9 +70,7 @@ def cold_start(_: Bench, hub: Hub) -> tuple[float, ...]:
 
 MEASURES = (
     Measure("user", (Row("GET /hub/api/user, one token", "requests/s", 5),), user_by_token),
-    Measure(
-        "page", (Row("GET /hub/api/users, 200 of 10,000", "ms", 5, more_is_better=False),), page_of_users
-    ),
+    Measure("page", (Row("GET /hub/api/users, 200 of 10,000", "ms", 5, more_is_better=False),), page_of_users),
     Measure("login", (Row("login, GET and POST", "logins/s", 3),), login),
     Measure(
         "health",

@@ -15,11 +15,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 HERE = Path(__file__).parent
 HUB_CPU = "0"
 LOAD_CPU = "1"
 START_SECONDS = 60
 POLL_SECONDS = 0.002
+SETTLE_SECONDS = 60
+SETTLED_PERCENT = 10
 # The address is in the kept database of the peer, so it is the same in every run.
 STUB_PORT = 9797
 COMMON = {
@@ -92,6 +96,13 @@ class Hub:
                 raise SystemExit(f"{self.name} ended during its start:\n{tail}")
             time.sleep(POLL_SECONDS)
         raise SystemExit(f"{self.name} did not answer within {START_SECONDS} s")
+
+    def settle(self) -> None:
+        """Wait until it has done what a start with running servers makes it do: what is measured comes after."""
+        process = psutil.Process(self.process.pid)
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while process.cpu_percent(1) > SETTLED_PERCENT and time.monotonic() < deadline:
+            pass
 
     def get(self, path: str) -> http.client.HTTPResponse:
         return self._request("GET", path)[0]

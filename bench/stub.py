@@ -4,8 +4,7 @@ import asyncio
 import sys
 
 ANSWER = (
-    b"HTTP/1.1 200 OK\r\nX-JupyterHub-Version: 6.1.1\r\n"
-    b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    b"HTTP/1.1 200 OK\r\nX-JupyterHub-Version: 6.1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 )
 
 
