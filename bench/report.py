@@ -43,6 +43,10 @@ def write(results: list[Result], path: Path) -> None:
     path.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
 
 
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def show(results: list[Result]) -> None:
     table = Table(title="Perijove beside its peer (medians; a ratio above 1 is in our favour)")
     for column, justify in (("measure", "left"), ("unit", "left"), ("Perijove", "right"), ("peer", "right")):
@@ -54,8 +58,8 @@ def show(results: list[Result]) -> None:
         table.add_row(
             line.name,
             line.unit,
-            f"{line.ours:,.4g}",
-            f"{line.peer:,.4g} ({line.peer_name})",
+            _shown(line.ours),
+            f"{_shown(line.peer)} ({line.peer_name})",
             f"{line.ratio:.2f}",
             f"{line.target:g}",
             "[green]yes[/]" if line.met else "[red]no[/]",
