@@ -10,7 +10,19 @@ from perijove.testing.inside import hub_inside
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOT, MAKER = "root-token", "maker-token"
-KEYS = set(["user", "id", "kind", "roles", "scopes", "created", "last_activity", "expires_at", "note", "session_id", "oauth_client"])
+KEYS = {
+    "user",
+    "id",
+    "kind",
+    "roles",
+    "scopes",
+    "created",
+    "last_activity",
+    "expires_at",
+    "note",
+    "session_id",
+    "oauth_client",
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -63,8 +63,9 @@ async def _ask(hub: "HubContext", row: Row[Any]) -> bool:
     except Exception as error:
         log.warning("auth_refresh_failed", user=row.name, error=repr(error))
         age = hub.authenticator.auth_refresh_age_seconds
-        last = row.auth_refreshed
-        if last is not None and hub.clock.now() - last <= timedelta(seconds=max(age, 60) * GRACE_AGES):
+        known = (row.created, row.auth_refreshed, hub.activity.last_refresh(row.id))
+        last = max(time for time in known if time is not None)
+        if hub.clock.now() - last <= timedelta(seconds=max(age, 60) * GRACE_AGES):
             return True
         raise Unavailable("The identity provider does not answer.", retry_after_seconds=30) from error
     if answer is True:

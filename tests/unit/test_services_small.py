@@ -1,0 +1,173 @@
+"""The small parts: signing, encryption, throttling, hashing."""
+
+import os
+
+import pytest
+
+from perijove.domain.errors import Unavailable
+from perijove.services.auth_state import HEAVY_BYTES, Crypt
+from perijove.services.secrets import (
+    hash_session,
+    hash_token,
+    new_browser_session,
+    new_oauth_secret,
+    new_session_secret,
+    new_token,
+)
+from perijove.services.signing import Signer
+from perijove.services.throttle import (
+    FIRST_WAIT_SECONDS,
+    FORGET_SECONDS,
+    FREE_FAILURES,
+    FREE_FAILURES_PER_ACCOUNT,
+    MAX_REMEMBERED,
+    MAX_WAIT_SECONDS,
+    LoginThrottle,
+)
+
+SECRET = b"s" * 32
+
+
+def test_a_signature_is_good_for_its_purpose_and_secret_only():
+    signed = Signer(SECRET).sign("login", "value")
+    assert Signer(SECRET).unsign("login", signed) == "value"
+    assert Signer(SECRET).unsign("xsrf", signed) is None
+    assert Signer(b"t" * 32).unsign("login", signed) is None
+
+
+@pytest.mark.parametrize("forged", ["", "value", "value.", ".", "value.x", "é.é", "\ud800", "a" * 10_000])
+def test_what_was_not_signed_here_is_nothing(forged: str):
+    assert Signer(SECRET).unsign("login", forged) is None
+    assert Signer(SECRET).unsign_timed("login", forged, max_age_seconds=60) is None
+
+
+def test_timed_signatures_are_their_own_kind():
+    signer = Signer(SECRET)
+    signed = signer.sign_timed("state", "value")
+    assert signer.unsign_timed("state", signed, max_age_seconds=60) == "value"
+    assert signer.unsign_timed("state", signed, max_age_seconds=-1) is None
+    assert signer.unsign("state", signed) is None
+
+
+def test_a_weak_secret_is_refused():
+    with pytest.raises(ValueError, match="16 bytes"):
+        Signer(b"short")
+
+
+def test_derived_keys_differ_by_purpose():
+    signer = Signer(SECRET)
+    assert len({signer.derive("a"), signer.derive("b"), Signer(b"t" * 32).derive("a")}) == 3
+
+
+def test_secrets_are_long_enough_and_never_the_same():
+    makers = (new_token, new_oauth_secret, new_session_secret, new_browser_session)
+    for make in makers:
+        made = {make() for _ in range(200)}
+        assert len(made) == 200
+        assert all(30 <= len(secret) <= 64 for secret in made)
+    assert new_oauth_secret().isalnum()
+    assert int(new_token(), 16)
+
+
+def test_hashes_are_stable_and_take_any_text():
+    assert hash_token("x") == "sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+    assert len(hash_session("\ud800")) == 64
+
+
+# -- auth state
+
+OLD, NEW = os.urandom(32), os.urandom(32)
+
+
+@pytest.mark.parametrize("state", [{}, {"a": [1, None, "é"]}, {"token": "x" * (2 * HEAVY_BYTES)}])
+async def test_auth_state_comes_back(state):
+    crypt = Crypt([NEW])
+    sealed = await crypt.encrypt(state)
+    assert await crypt.decrypt(sealed) == state
+    assert b"token" not in sealed
+
+
+async def test_keys_are_rotated_by_putting_the_new_one_in_front():
+    sealed = await Crypt([OLD]).encrypt({"a": 1})
+    both = Crypt([NEW, OLD])
+    assert await both.decrypt(sealed) == {"a": 1}
+    assert not both.is_current(sealed)
+    again = await both.encrypt({"a": 1})
+    assert both.is_current(again)
+    assert await Crypt([NEW]).decrypt(again) == {"a": 1}
+
+
+async def test_state_that_no_key_opens_reads_as_none():
+    sealed = await Crypt([OLD]).encrypt({"a": 1})
+    assert await Crypt([NEW]).decrypt(sealed) is None
+    assert await Crypt([NEW]).decrypt(b"rubbish") is None
+    assert await Crypt([NEW]).decrypt(None) is None
+    assert not Crypt([NEW]).is_current(sealed)
+
+
+async def test_without_keys_nothing_is_kept():
+    crypt = Crypt([])
+    assert not crypt.available
+    with pytest.raises(Unavailable, match="JUPYTERHUB_CRYPT_KEY"):
+        await crypt.encrypt({})
+    assert await crypt.decrypt(b"x") is None
+    assert not crypt.is_current(b"x")
+
+
+# -- throttle
+
+
+def test_some_failures_are_free_and_then_each_waits_longer():
+    throttle, now = LoginThrottle(), 0.0
+    for _ in range(FREE_FAILURES):
+        assert throttle.wait_seconds("ada", "1", now) == 0
+        throttle.failed("ada", "1", now)
+    waits = []
+    for _ in range(12):
+        waits.append(throttle.wait_seconds("ada", "1", now))
+        now += waits[-1]
+        assert throttle.wait_seconds("ada", "1", now) == 0
+        throttle.failed("ada", "1", now)
+    assert waits[0] == FIRST_WAIT_SECONDS
+    assert waits == sorted(waits)
+    assert waits[-1] == MAX_WAIT_SECONDS
+
+
+def test_one_address_with_many_people_is_never_throttled_as_such():
+    throttle = LoginThrottle()
+    for number in range(500):
+        throttle.failed(f"pupil{number}", "school", 0)
+    assert throttle.wait_seconds("teacher", "school", 0) == 0
+
+
+def test_one_account_from_many_addresses_is():
+    throttle = LoginThrottle()
+    for number in range(FREE_FAILURES_PER_ACCOUNT):
+        throttle.failed("ada", f"bot{number}", 0)
+    assert throttle.wait_seconds("ada", "anywhere", 0) > 0
+
+
+def test_failures_are_forgotten():
+    throttle = LoginThrottle()
+    for _ in range(FREE_FAILURES + 1):
+        throttle.failed("ada", "1", 0)
+    assert throttle.wait_seconds("ada", "1", FORGET_SECONDS + 1) == 0
+    throttle.failed("ada", "1", FORGET_SECONDS + 1)
+    assert throttle.wait_seconds("ada", "1", FORGET_SECONDS + 1) == 0
+
+
+def test_a_good_login_clears_its_own_address_only():
+    throttle = LoginThrottle()
+    for _ in range(FREE_FAILURES):
+        throttle.failed("ada", "1", 0)
+        throttle.failed("ada", "2", 0)
+    throttle.succeeded("ada", "1")
+    assert throttle.wait_seconds("ada", "1", 0) == 0
+    assert throttle.wait_seconds("ada", "2", 0) > 0
+
+
+def test_what_is_remembered_is_bounded():
+    throttle = LoginThrottle()
+    for number in range(MAX_REMEMBERED + 10):
+        throttle.failed(f"user{number}", "1", 0)
+    assert len(throttle._failures) <= MAX_REMEMBERED
