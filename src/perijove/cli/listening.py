@@ -14,7 +14,8 @@ BACKLOG = 2048
 
 def _bind(ip: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # Named, so that asyncio without uvloop turns Nagle's algorithm off (it asks the socket which protocol it has).
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # As a server would: connections in TIME_WAIT from the last run are no obstacle.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
