@@ -38,6 +38,8 @@ ERROR_BACKOFF = timedelta(seconds=5)
 @dataclass(slots=True)
 class Running:
     operation: Operation
+    user: str
+    server: str
     generation: int
     starting: bool
     task: asyncio.Task[None]
@@ -85,7 +87,7 @@ class Reconciler:
         operation = Operation(self.hub, lease)
         starting = is_start(row)
         task = asyncio.create_task(self._operate(operation, row, starting=starting), name=f"server {row.full_name}")
-        self._running[lease.server_id] = Running(operation, row.generation, starting, task)
+        self._running[lease.server_id] = Running(operation, row.user_name, row.name, row.generation, starting, task)
 
     async def _operate(self, operation: Operation, row: ServerRow, *, starting: bool) -> None:
         correlation_id.set(f"server-{row.id}-{row.generation}")
@@ -99,7 +101,10 @@ class Reconciler:
             log.exception("operation failed", user=row.user_name, server=row.name)
             await self._back_off(operation, row, error)
         finally:
-            self._running.pop(operation.lease.server_id, None)
+            # Since the lease was given back with the last write, the next operation may have begun already.
+            current = self._running.get(operation.lease.server_id)
+            if current is not None and current.operation is operation:
+                del self._running[operation.lease.server_id]
 
     async def _back_off(self, operation: Operation, row: ServerRow, error: Exception) -> None:
         """Leave the row for another try; its deadline bounds how often."""
@@ -136,6 +141,7 @@ class Reconciler:
             for lease in leases:
                 running = self._running.get(lease.server_id)
                 if lease.server_id not in held and running is not None and running.operation.lease == lease:
+                    log.info("another replica took over", user=running.user, server=running.server)
                     running.task.cancel()
 
     async def _notice(self) -> None:
