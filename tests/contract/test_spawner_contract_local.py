@@ -551,3 +551,36 @@ async def test_a_hundred_scans_at_once_share_two(make, monkeypatch):
     monkeypatch.setattr(processes, "marked", lambda hub_id: scans.append(hub_id) or real(hub_id))
     await asyncio.gather(*(host.find() for _ in range(100)))
     assert len(scans) <= 2
+
+
+async def test_a_hub_that_lost_its_lease_neither_ends_nor_doubles_its_successors_server(make):
+    """Frozen in its hooks, it goes on where it was: the process with the later lease epoch is not its business."""
+    successor = await make().open(spec(lease_epoch=9))
+    await successor.start()
+    host = make()
+    late = await host.open(spec(lease_epoch=8))
+    with pytest.raises(SpawnFailed) as refused:
+        await late.start()
+    assert refused.value.reason == "superseded"
+    await late.stop(now=True)
+    assert await successor.poll() is None
+    assert len(await host.find()) == 1
+
+
+async def test_what_two_hubs_started_for_one_server_is_told_apart(make):
+    """Frozen in the last moment before it starts a process, a hub makes one that only the orphan sweep can end."""
+    host = make()
+    first = await host.open(spec(lease_epoch=8))
+    await first.start()
+    second = await make().open(spec(lease_epoch=9))
+    second.plugin._end_ours = lambda: asyncio.sleep(0, 0)
+    second.plugin._refuse_successor = lambda: asyncio.sleep(0)
+    await second.start()
+    state = second.state()
+    orphan, wanted = await host.find()
+    assert (orphan.generation, wanted.generation) == (4, 4)
+    assert wanted.state.items() <= state.items()
+    assert not orphan.state.items() <= state.items()
+    await host.destroy(orphan)
+    assert await first.poll() is not None
+    assert await second.poll() is None

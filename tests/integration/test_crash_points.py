@@ -23,7 +23,8 @@ from perijove.testing.stand import Stand, run_stand
 TINY = Path(__file__).parent / "tiny_server.py"
 START = [point for point in faults.POINTS if point.startswith("start.")]
 STOP = [point for point in faults.POINTS if point.startswith("stop.")]
-REMOVE = [*STOP, *(point for point in faults.POINTS if point.startswith("remove."))]
+# What a removal does beyond a stop.
+REMOVE = ["stop.marked", "stop.settled", *(point for point in faults.POINTS if point.startswith("remove."))]
 _numbers = itertools.count(1)
 
 

@@ -230,13 +230,12 @@ class Stand:
         for hub in self.hubs:
             if not hub.ended:
                 hub.kill()
-        # Twice, for what was being started while the first ones were killed.
-        for _ in range(2):
-            victims = self.processes()
+        # Until a look finds nothing: one may have been starting another while it was killed. Not by waiting
+        # for process ids to go: what is init here may take its time to collect them.
+        while victims := self.processes():
             for victim in victims:
                 with suppress(psutil.NoSuchProcess):
                     victim.kill()
-            psutil.wait_procs(victims, timeout=10)
 
     def end(self) -> None:
         """Kill everything that was started here."""
