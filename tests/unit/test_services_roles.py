@@ -40,10 +40,9 @@ async def test_starting_again_changes_nothing(url):
     }
     seen = []
     for _ in range(2):
-        async with bare_hub(url=url, **options) as hub:
-            async with hub.store.read() as connection:
-                tables = [t for t in schema.metadata.sorted_tables if t.name not in {"outbox", "revision", "meta"}]
-                seen.append({t.name: (await connection.execute(t.select())).all() for t in tables})
+        async with bare_hub(url=url, **options) as hub, hub.store.read() as connection:
+            tables = [t for t in schema.metadata.sorted_tables if t.name not in {"outbox", "revision", "meta"}]
+            seen.append({t.name: (await connection.execute(t.select())).all() for t in tables})
     secret = seen[0]["oauth_clients"][0].secret_hash
     assert secret == hash_token("cull-token")
     assert seen[0] == seen[1]
@@ -138,9 +137,8 @@ async def test_where_the_authenticator_manages_roles_the_configuration_lists_nob
 
 
 async def test_a_mistake_leaves_everything_as_it_was(url):
-    async with bare_hub(url=url) as hub:
-        async with hub.store.read() as connection:
-            before = (await connection.execute(select(func.count()).select_from(schema.users))).scalar()
+    async with bare_hub(url=url) as hub, hub.store.read() as connection:
+        before = (await connection.execute(select(func.count()).select_from(schema.users))).scalar()
     with pytest.raises(Invalid):
         async with bare_hub(
             url=url, load_roles=(RoleOptions(name="aaa", users=("ann",)), RoleOptions(name="bbb", services=("x",)))

@@ -38,25 +38,11 @@ def test_a_signature_is_good_for_its_purpose_and_secret_only():
 @pytest.mark.parametrize("forged", ["", "value", "value.", ".", "value.x", "é.é", "\ud800", "a" * 10_000])
 def test_what_was_not_signed_here_is_nothing(forged: str):
     assert Signer(SECRET).unsign("login", forged) is None
-    assert Signer(SECRET).unsign_timed("login", forged, max_age_seconds=60) is None
-
-
-def test_timed_signatures_are_their_own_kind():
-    signer = Signer(SECRET)
-    signed = signer.sign_timed("state", "value")
-    assert signer.unsign_timed("state", signed, max_age_seconds=60) == "value"
-    assert signer.unsign_timed("state", signed, max_age_seconds=-1) is None
-    assert signer.unsign("state", signed) is None
 
 
 def test_a_weak_secret_is_refused():
     with pytest.raises(ValueError, match="16 bytes"):
         Signer(b"short")
-
-
-def test_derived_keys_differ_by_purpose():
-    signer = Signer(SECRET)
-    assert len({signer.derive("a"), signer.derive("b"), Signer(b"t" * 32).derive("a")}) == 3
 
 
 def test_secrets_are_long_enough_and_never_the_same():
@@ -91,9 +77,7 @@ async def test_keys_are_rotated_by_putting_the_new_one_in_front():
     sealed = await Crypt([OLD]).encrypt({"a": 1})
     both = Crypt([NEW, OLD])
     assert await both.decrypt(sealed) == {"a": 1}
-    assert not both.is_current(sealed)
     again = await both.encrypt({"a": 1})
-    assert both.is_current(again)
     assert await Crypt([NEW]).decrypt(again) == {"a": 1}
 
 
@@ -102,7 +86,6 @@ async def test_state_that_no_key_opens_reads_as_none():
     assert await Crypt([NEW]).decrypt(sealed) is None
     assert await Crypt([NEW]).decrypt(b"rubbish") is None
     assert await Crypt([NEW]).decrypt(None) is None
-    assert not Crypt([NEW]).is_current(sealed)
 
 
 async def test_without_keys_nothing_is_kept():
@@ -111,7 +94,6 @@ async def test_without_keys_nothing_is_kept():
     with pytest.raises(Unavailable, match="JUPYTERHUB_CRYPT_KEY"):
         await crypt.encrypt({})
     assert await crypt.decrypt(b"x") is None
-    assert not crypt.is_current(b"x")
 
 
 # -- throttle

@@ -1,9 +1,8 @@
 """Encrypted auth state: what an authenticator remembers of a user (provider tokens, claims).
 
 Fernet under `JUPYTERHUB_CRYPT_KEY`; the first key encrypts, all decrypt, so a key is rotated by
-putting the new one in front: rows move to it when they are next saved, and the old key is removed
-once `perijove db` says none is left. Without a key nothing is stored, ever. State that no key opens
-reads as None: the person logs in again.
+putting the new one in front: rows move to it when they are next saved, at every login. Without a key
+nothing is stored, ever. State that no key opens reads as None: the person logs in again.
 """
 
 import asyncio
@@ -58,13 +57,3 @@ class Crypt:
             log.warning("auth_state_unreadable", error=type(error).__name__)
             return None
         return state if isinstance(state, dict) else None
-
-    def is_current(self, sealed: bytes) -> bool:
-        """Whether the first key made it; False: it should be saved again."""
-        if not self._fernets:
-            return False
-        try:
-            self._fernets[0].extract_timestamp(sealed)
-        except InvalidToken:
-            return False
-        return True

@@ -51,11 +51,8 @@ async def apply(hub: "HubContext", tx: "Transaction", row: Row[Any], model: Auth
     changed = bool(row.auth_stale)
     if changed:
         values["auth_stale"] = False
-    admin = model.admin
-    if hub.authenticator.manage_roles and any(role.get("name") == role_rules.ADMIN for role in model.roles or ()):
-        admin = True
-    if admin is not None and admin != row.admin:
-        values["admin"] = admin
+    if model.admin is not None and model.admin != row.admin:
+        values["admin"] = model.admin
         changed = True
     if model.user_info is not None and model.user_info != row.user_info:
         values["user_info"] = dict(model.user_info)
@@ -68,7 +65,7 @@ async def apply(hub: "HubContext", tx: "Transaction", row: Row[Any], model: Auth
     if hub.authenticator.manage_groups and model.groups is not None:
         changed |= await _set_groups(tx, row.id, model.groups)
     if hub.authenticator.manage_roles and model.roles is not None:
-        changed |= await _set_roles(hub, tx, row.id, model.roles)
+        changed |= await _set_roles(hub, tx, row, model.roles)
     if changed:
         tx.emit(Event(Kind.IDENTITY, row.name))
 
@@ -103,21 +100,28 @@ async def _find_groups(tx: "Transaction", names: list[str]) -> dict[str, int]:
 
 
 async def _set_roles(
-    hub: "HubContext", tx: "Transaction", user_id: int, described: Iterable[Mapping[str, Any]]
+    hub: "HubContext", tx: "Transaction", row: Row[Any], described: Iterable[Mapping[str, Any]]
 ) -> bool:
-    """Roles the authenticator describes: made or changed, assigned; those no longer named are taken away."""
-    assigned = schema.user_roles
-    # The roles `user` and `admin` are not assigned by rows: see `services.roles`.
-    by_rows = [role for role in described if role.get("name") not in {role_rules.USER, role_rules.ADMIN}]
-    wanted = {await _put_role(hub, tx, role) for role in by_rows}
-    mine = select(assigned.c.role_id).where(assigned.c.user_id == user_id)
+    """Roles the authenticator describes: made or changed, assigned; those no longer named are taken away.
+
+    The role `admin` is the admin flag; its assignment is kept beside, so that it is known who gave the flag.
+    """
+    assigned, users = schema.user_roles, schema.users
+    ids = {role["name"]: await _put_role(hub, tx, role) for role in described if role.get("name") != role_rules.USER}
+    wanted = set(ids.values())
+    mine = select(assigned.c.role_id).where(assigned.c.user_id == row.id)
     have = set((await tx.execute(mine)).scalars())
     managed = set((await tx.execute(mine.where(assigned.c.managed_by_auth))).scalars())
-    if gone := managed - wanted:
-        await tx.execute(delete(assigned).where(assigned.c.user_id == user_id, assigned.c.role_id.in_(gone)))
-    if new := wanted - have:
-        rows = [{"user_id": user_id, "role_id": role_id, "managed_by_auth": True} for role_id in new]
+    gone, new = managed - wanted, wanted - have
+    if gone:
+        await tx.execute(delete(assigned).where(assigned.c.user_id == row.id, assigned.c.role_id.in_(gone)))
+    if new:
+        rows = [{"user_id": row.id, "role_id": role_id, "managed_by_auth": True} for role_id in new]
         await tx.execute(insert(assigned), rows)
+    admin = (await tx.execute(select(schema.roles.c.id).where(schema.roles.c.name == role_rules.ADMIN))).scalar()
+    if admin in gone | new:
+        flag = admin in new or hub.authenticator.is_admin_by_config(row.name)
+        await tx.execute(update(users).where(users.c.id == row.id).values(admin=flag))
     return bool(gone or new)
 
 

@@ -8,7 +8,7 @@ Every replica has the same secret (configured, or made with the database), so an
 import hashlib
 from functools import lru_cache
 
-from itsdangerous import BadSignature, TimestampSigner
+from itsdangerous import BadSignature
 from itsdangerous import Signer as _Signer
 
 
@@ -21,20 +21,11 @@ class Signer:
         self._secret = secret
         # Few purposes, used by every request: deriving a key each time would double the cost.
         self._plain = lru_cache(maxsize=64)(self._make_plain)
-        self._timed = lru_cache(maxsize=64)(self._make_timed)
 
     def _make_plain(self, purpose: str) -> _Signer:
         return _Signer(
             self._secret,
             salt=f"perijove.{purpose}".encode(),
-            key_derivation="hmac",
-            digest_method=hashlib.sha256,
-        )
-
-    def _make_timed(self, purpose: str) -> TimestampSigner:
-        return TimestampSigner(
-            self._secret,
-            salt=f"perijove.{purpose}.timed".encode(),
             key_derivation="hmac",
             digest_method=hashlib.sha256,
         )
@@ -49,17 +40,3 @@ class Signer:
             return self._plain(purpose).unsign(signed).decode()
         except (BadSignature, UnicodeError):
             return None
-
-    def sign_timed(self, purpose: str, value: str) -> str:
-        return self._timed(purpose).sign(value).decode()
-
-    def unsign_timed(self, purpose: str, signed: str, *, max_age_seconds: float) -> str | None:
-        """The value, or None when forged, for another purpose, or older than `max_age_seconds`."""
-        try:
-            return self._timed(purpose).unsign(signed, max_age=int(max_age_seconds)).decode()
-        except (BadSignature, UnicodeError):
-            return None
-
-    def derive(self, purpose: str) -> bytes:
-        """32 bytes of key for a use that signs by itself."""
-        return hashlib.blake2b(self._secret, digest_size=32, person=purpose.encode()[:16]).digest()

@@ -131,7 +131,8 @@ async def rename_user(hub: "HubContext", name: str, new_name: str, *, actor: str
 async def set_auth_state(hub: "HubContext", name: str, auth_state: Mapping[str, Any] | None, *, actor: str) -> None:
     """Encrypted under the first key; None clears it. Raises `NotFound`, `Invalid` where none is kept."""
     if auth_state is not None and not (hub.authenticator.enable_auth_state and hub.crypt.available):
-        raise Invalid("This hub keeps no auth state: see enable_auth_state and JUPYTERHUB_CRYPT_KEY.", field="auth_state")
+        message = "This hub keeps no auth state: see enable_auth_state and JUPYTERHUB_CRYPT_KEY."
+        raise Invalid(message, field="auth_state")
     sealed = await hub.crypt.encrypt(auth_state) if auth_state is not None else None
     async with hub.store.transaction() as tx:
         user_id = await find_id(tx, name)

@@ -14,7 +14,6 @@ from starlette.responses import RedirectResponse, Response
 from perijove.domain.errors import Forbidden, HubError, Invalid, LimitReached, Unavailable
 from perijove.services import login as logins
 from perijove.services.context import HubContext
-from perijove.services.login import LoggedIn
 from perijove.web import cookies, xsrf
 from perijove.web.identity import identify
 from perijove.web.requests import MAX_FORM_BYTES, facts, read_body, safe_next
@@ -96,13 +95,6 @@ def destination(hub: HubContext, request: Request) -> str:
 def next_url(hub: HubContext, request: Request, *, default: str = "") -> str:
     """The validated `next` argument (see wire rules: own host or path only), else `default`, else ""."""
     return safe_next(hub, request, request.query_params.get("next", "")) or default
-
-
-def finish(hub: HubContext, request: Request, session: LoggedIn) -> Response:
-    """The redirect that ends a login which did not come through the form."""
-    response = _redirect(hub, request)
-    cookies.set_login(hub, request, response, session)
-    return response
 
 
 async def log_out(hub: HubContext, request: Request) -> None:
