@@ -25,6 +25,8 @@ class Contents:
     given: "Node"
     # The values as Helm would hand them to the chart, defaults included: what `z2jh.get_config` reads.
     values: dict[str, Any]
+    # The files merged and nothing else, in their own spelling: what another process may load again.
+    merged: "Node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,10 @@ class Loaded:
     @property
     def given(self) -> "Node":
         return self._contents().given
+
+    @property
+    def merged(self) -> "Node":
+        return self._contents().merged
 
     @property
     def values(self) -> dict[str, Any]:

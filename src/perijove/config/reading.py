@@ -38,13 +38,14 @@ def read_files(files: Sequence[Path]) -> Loaded:
     return Loaded(
         tuple(Path(file) for file in files),
         (*notes, *kubernetes_note(translation.root)),
-        Contents(settings, translation.root, values),
+        Contents(settings, translation.root, values, merged),
     )
 
 
 def defaults() -> Contents:
     """What an empty file says."""
-    return Contents(Settings(), mapping(Position(Path(), 1, 1)), default_values())
+    nothing = mapping(Position(Path(), 1, 1))
+    return Contents(Settings(), nothing, default_values(), nothing)
 
 
 def _restore(values: dict[str, Any], path: KeyPath, value: Any) -> None:
