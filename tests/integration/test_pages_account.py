@@ -57,6 +57,22 @@ async def test_where_nobody_may_log_in_the_page_says_what_to_set(tmp_path):
         assert "allow_all: true" in page
 
 
+async def test_two_visitors_get_the_same_form_each_with_a_token_of_their_own(inside, ada):
+    _, _, token = await request_token(ada)
+    async with inside.browser() as known:
+        _, page = await known.get("hub/login?next=%2Fhub%2Ftoken", headers={"Authorization": f"token {token}"})
+        assert 'href="/hub/sessions"' in page
+    seen = set()
+    for _ in range(3):
+        async with inside.browser() as somebody:
+            _, page = await somebody.get("hub/login?next=%2Fhub%2Ftoken")
+            assert 'href="/hub/sessions"' not in page
+            seen.add(xsrf_of(page))
+            status, url = await somebody.log_in("eve", "x", path="hub/login?next=%2Fhub%2Ftoken")
+            assert (status, url.endswith(("/hub/token", "/hub/home"))) == (200, True)
+    assert len(seen) == 3
+
+
 async def test_whoever_is_logged_in_is_sent_on_from_the_login_page(ada):
     response, _ = await ada.get("hub/login?next=%2Fhub%2Ftoken", allow_redirects=False)
     assert (response.status, response.headers["location"]) == (302, "/hub/token")

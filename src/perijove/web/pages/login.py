@@ -15,6 +15,9 @@ from perijove.web.login import LoginRefused, log_out, submit
 from perijove.web.pages.view import Pages
 from perijove.web.requests import is_secure
 
+MAX_KEPT_FORMS = 500
+# Nothing in a page looks like it, and a browser that got it would send a form that is refused.
+_PLACE = "the-visitors-token-goes-here"
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -24,7 +27,28 @@ async def show(pages: Pages, request: Request) -> Response:
         return pages.redirect(pages.next(request, default=pages.prefix))
     if pages.hub.authenticator.auto_login:
         return pages.redirect(_authenticator_url(pages, request))
-    return await _form(pages, request)
+    # Somebody known by a token sees their own name on it.
+    return await (_empty_form(pages, request) if identity is None else _form(pages, request))
+
+
+async def _empty_form(pages: Pages, request: Request) -> Response:
+    """The form as nobody has touched it yet: all that a storm of logins asks for before it logs in.
+
+    It differs between visitors only by their token, so it is rendered once for each query and the token put
+    in. Markup that is not ours may differ by more, and is rendered each time.
+    """
+    options = pages.hub.options
+    if options.template_paths or options.template_vars or options.debug or pages.hub.authenticator.custom_html:
+        return await _form(pages, request)
+    forms, key = pages.login_forms, (request.url.query, _is_insecure(request))
+    if (body := forms.get(key)) is None:
+        if len(forms) >= MAX_KEPT_FORMS:
+            forms.clear()
+        rendered = await _form(pages, request)
+        body = bytes(rendered.body).decode().replace(xsrf.token_for(pages.hub, request), _PLACE)
+        forms[key] = body
+    body = body.replace(_PLACE, xsrf.token_for(pages.hub, request))
+    return pages.respond(request, body, headers=pages.headers())
 
 
 async def send(pages: Pages, request: Request) -> Response:
@@ -60,9 +84,13 @@ async def _form(pages: Pages, request: Request, refused: LoginRefused | None = N
         custom_html=custom,
         request_otp=authenticator.request_otp,
         otp_prompt=authenticator.otp_prompt,
-        insecure=not is_secure(request) and request.url.hostname not in _LOCAL,
+        insecure=_is_insecure(request),
         **shown,
     )
+
+
+def _is_insecure(request: Request) -> bool:
+    return not is_secure(request) and request.url.hostname not in _LOCAL
 
 
 def _custom_html(pages: Pages, request: Request, shown: Mapping[str, Any]) -> str:
@@ -71,8 +99,7 @@ def _custom_html(pages: Pages, request: Request, shown: Mapping[str, Any]) -> st
     html = pages.hub.authenticator.custom_html
     if not html:
         return ""
-    template = pages.templates.environment.from_string(html)
-    return template.render(shown, xsrf=xsrf.token_for(pages.hub, request))
+    return pages.templates.from_text(html).render(shown, xsrf=xsrf.token_for(pages.hub, request))
 
 
 def _authenticator_url(pages: Pages, request: Request) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
+from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, Template
 
 from perijove.config.options import HubOptions
 from perijove.web.pages.assets import Assets
@@ -39,6 +39,7 @@ class Templates:
             lstrip_blocks=True,
             auto_reload=options.debug,
         )
+        self._texts: dict[str, Template] = {}
         self.environment.filters |= {"ago": lambda moment: ago(moment, now()), "utc": utc}
         hub_prefix = f"{options.base_url}hub/"
         self.environment.globals |= {
@@ -56,6 +57,12 @@ class Templates:
 
     def render(self, name: str, namespace: Mapping[str, Any]) -> str:
         return self.environment.get_template(name).render(namespace)
+
+    def from_text(self, source: str) -> Template:
+        """A template that a plug-in brings as text; compiled once."""
+        if source not in self._texts:
+            self._texts[source] = self.environment.from_string(source)
+        return self._texts[source]
 
     def variable(self, name: str) -> Any:
         """A global as templates see it: what the operator put into `template_vars`."""

@@ -62,6 +62,8 @@ class Pages:
     assets: Assets = field(init=False)
     templates: Templates = field(init=False)
     policy: Policy = field(init=False)
+    # Rendered login forms, see `login.py`.
+    login_forms: dict[tuple[str, bool], str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         options = self.hub.options
@@ -148,7 +150,11 @@ class Pages:
         inline = self.policy.needs_inline([*foreign, *self._announcements(template)])
         namespace = await self.namespace(request) | {"compat": inline} | namespace
         body = self.templates.render(template, namespace)
-        response = HTMLResponse(body, status_code=status, headers=self.headers(inline=inline) | (headers or {}))
+        return self.respond(request, body, status=status, headers=self.headers(inline=inline) | (headers or {}))
+
+    def respond(self, request: Request, body: str, *, status: int = HTTPStatus.OK, headers: dict[str, str]) -> Response:
+        """A rendered page with what every page has around it."""
+        response = HTMLResponse(body, status_code=status, headers=headers)
         xsrf.set_cookie(self.hub, request, response)
         return response
 
