@@ -29,10 +29,15 @@ async def execute(
 ) -> str:
     """What `code` evaluates to, as text. Raises `aiohttp.WSServerHandshakeError` when the server refuses."""
     url = URL(f"{server}api/kernels/{kernel}/channels", encoded=True).update_query(query or {})
-    request = _request(code)
     async with asyncio.timeout(CELL_SECONDS), session.ws_connect(url, headers=headers) as socket:
-        await socket.send_json(request)
-        return await _result(socket, request["header"]["msg_id"])
+        return await evaluate(socket, code)
+
+
+async def evaluate(socket: aiohttp.ClientWebSocketResponse, code: str) -> str:
+    """What `code` evaluates to, over an open `channels` websocket of a kernel."""
+    request = _request(code)
+    await socket.send_json(request)
+    return await _result(socket, request["header"]["msg_id"])
 
 
 def _request(code: str) -> dict[str, Any]:

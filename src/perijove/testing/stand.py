@@ -111,7 +111,9 @@ class Stand:
 
     # -- hubs
 
-    async def hub(self, *, kill_at: str = "", freeze_at: str = "", slot: int = 0) -> HubProcess:
+    async def hub(
+        self, *, kill_at: str = "", freeze_at: str = "", slot: int = 0, through_proxy: bool = True
+    ) -> HubProcess:
         """A hub that answers, on the port of this `slot`. It ends or freezes itself at the fault point."""
         faults = {"PERIJOVE_KILL_AT": kill_at, "PERIJOVE_FREEZE_AT": freeze_at}
         arguments = ["hub", "--hub-port", str(self.hub_ports[slot]), "--port", str(self.port)]
@@ -122,7 +124,8 @@ class Stand:
         hub = HubProcess(f"http://127.0.0.1:{self.hub_ports[slot]}{self.base_url}", process, log)
         self.hubs.append(hub)
         await hub.ready()
-        await hub.ready(self.url)
+        if through_proxy:
+            await hub.ready(self.url)
         return hub
 
     def start_proxy(self, *, slots: Sequence[int] = ()) -> None:
