@@ -22,7 +22,7 @@ from perijove.services.identity_cache import CredentialEntry
 from perijove.services.registry import ServiceRow
 from perijove.services.user_list import UserRow
 from perijove.web.api.endpoint import matches
-from perijove.web.errors import api_headers
+from perijove.web.errors import api_headers, headers_of, json_error, status_of
 from perijove.web.models import UserModels, service_model
 
 FastPath = Callable[[Scope, Receive, Send], Awaitable[bool]]
@@ -98,15 +98,21 @@ class Me:
         }
         self._headers = [(name.lower().encode(), str(value).encode()) for name, value in fixed.items()]
 
-    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> bool:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> bool:
         token = _bearer(scope)
         if token is None:
             return False
-        hub = self._hub
         try:
-            entry = await token_entry(hub, token)
-        except HubError:
-            return False  # the ordinary way says it properly
+            return await self._answer(token, scope, send)
+        except HubError as error:
+            # Said here: the ordinary way would wait as long again for a database that does not answer.
+            headers = {"x-jupyterhub-version": WIRE_VERSION, **headers_of(error)}
+            await json_error(self._hub, status_of(error), error.message, headers)(scope, receive, send)
+            return True
+
+    async def _answer(self, token: str, scope: Scope, send: Send) -> bool:
+        hub = self._hub
+        entry = await token_entry(hub, token)
         if entry is None:
             return False
         identity = entry.identity
@@ -114,10 +120,7 @@ class Me:
         kept = entry.rendered.get(_KEY)
         user_id = identity.id if identity.kind == "user" else -1
         if not isinstance(kept, _Kept) or not kept.holds(hub, user_id):
-            try:
-                kept = await self._render(entry)
-            except HubError:
-                return False
+            kept = await self._render(entry)
         if any(
             name == b"if-none-match" and matches(value.decode("latin-1"), kept.etag) for name, value in scope["headers"]
         ):
