@@ -19,6 +19,8 @@ ROOT, STAFF, CULL, WRITER, ODD = ("root-token", "staff-token", "cull-token", "wr
 async def inside(tmp_path_factory):
     async with hub_inside(
         tmp_path_factory.mktemp("hub"),
+        # Nobody exists but those named here.
+        traits={"Authenticator": {"allow_all": True}},
         allow_named_servers=True,
         services=(
             ServiceOptions(name="root", api_token=ROOT, admin=True),
@@ -28,7 +30,9 @@ async def inside(tmp_path_factory):
             ServiceOptions(name="odd", api_token=ODD),
         ),
         load_roles=(
-            RoleOptions(name="of-staff", scopes=("list:users!group=staff", "read:users!group=staff"), services=("staff",)),
+            RoleOptions(
+                name="of-staff", scopes=("list:users!group=staff", "read:users!group=staff"), services=("staff",)
+            ),
             RoleOptions(
                 name="culler",
                 scopes=("list:users", "read:users:activity", "read:servers", "delete:servers"),
