@@ -217,3 +217,27 @@ async def test_an_options_form_written_for_jupyterhub_runs_its_scripts(chromium,
         assert user["servers"][""]["user_options"] == {"size": ["big"], "why": ["trees"]}
         assert errors == []
         await page.close()
+
+
+async def test_pages_sit_out_a_restart_of_the_hub(context, configure, enter):
+    """A pending page goes on, and a list does not fill with error pages, while the hub is away."""
+    async with run_hub(configure(cmd=SLEEPING)) as hub:
+        pending, home = await context.new_page(), await context.new_page()
+        await enter(pending, hub.url)
+        await pending.get_by_role("button", name="Start").click()
+        await expect(pending.get_by_role("progressbar")).to_be_visible()
+        await home.goto(f"{hub.url}hub/home")
+        await expect(home.get_by_role("heading", name="Default server")).to_contain_text("Starting")
+        # What a proxy answers while its hub is away, however short that is here.
+        away = "<html><body><main>The hub is away</main></body></html>"
+        await home.route("**/home/servers", lambda route: route.fulfill(status=503, body=away))
+        async with home.expect_response("**/home/servers"):
+            hub.hub_process().kill()
+        await expect(home.get_by_text("The hub is away")).to_have_count(0)
+        await hub.until_healthy()
+        await home.unroute("**/home/servers")
+        await expect(pending.get_by_role("progressbar")).to_be_visible()
+        await expect(home.get_by_role("heading", name="Default server")).to_contain_text("Starting")
+        await pending.get_by_role("button", name="Cancel").click()
+        await pending.wait_for_url("**/hub/home")
+        await expect(home.get_by_role("heading", name="Default server")).to_contain_text("Stopped", timeout=30_000)

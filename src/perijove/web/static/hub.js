@@ -61,6 +61,17 @@
   // Back from a half-sent form out of the browser's page cache.
   window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
+  // Reloading into a proxy's "the hub is away" would leave the person there.
+  async function reloadWhenUp() {
+    try {
+      const { status } = await fetch(location.href, { method: "HEAD" });
+      if (status < 502 || status > 504) { location.reload(); return; }
+    } catch {
+      // no network: look again
+    }
+    setTimeout(reloadWhenUp, 2000);
+  }
+
   function followProgress(panel) {
     const bar = document.getElementById("progress-bar");
     const message = document.getElementById("progress-message");
@@ -93,7 +104,7 @@
       source.onerror = () => {
         if (finished || source.readyState !== EventSource.CLOSED) return;
         done();
-        setTimeout(() => location.reload(), 2000);
+        setTimeout(reloadWhenUp, 2000);
       };
     };
     open();
@@ -105,8 +116,9 @@
   // The page of a stop: looks every other second whether it still says the same.
   async function watchForChange(panel) {
     try {
-      const text = await (await fetch(location.href)).text();
-      if (!text.includes("data-refresh=")) { location.reload(); return; }
+      const response = await fetch(location.href);
+      const away = response.status >= 502 && response.status <= 504;
+      if (!away && !(await response.text()).includes("data-refresh=")) { location.reload(); return; }
     } catch {
       // The hub restarts or the network is gone: look again.
     }
@@ -127,6 +139,10 @@
     if (event.target.open) all("pre, ol", event.target).forEach((el) => { el.scrollTop = el.scrollHeight; });
   }, true);
 
+  // An error page has no place inside a list; the next refresh, or a reload, shows what is the case.
+  document.addEventListener("htmx:before:response", (event) => {
+    if (event.detail.ctx.response.status >= 400) event.preventDefault();
+  });
   // A list that refreshes itself must not take a selection or an open menu from under somebody's hand.
   document.addEventListener("htmx:before:request", (event) => {
     const busy = document.querySelector("#results input[name=users]:checked, #results details[open]");
