@@ -11,10 +11,16 @@ from urllib.parse import quote, unquote
 from perijove.domain.errors import Invalid
 
 MAX_USER_NAME = 255
+# As a path segment, where a byte beyond ASCII takes three characters: 127 of Cyrillic, 85 of Chinese, 63 emoji.
+# A login that leads back to a server carries its path twice, escaped three times, in one URL; every proxy and
+# browser on the way takes 8 KiB, and cookies of paths above 1 KiB are for other paths than they say.
+MAX_ESCAPED_USER_NAME = 3 * MAX_USER_NAME
 # Named servers: fit a DNS label together with other parts, no surprises in URLs.
 _SERVER_NAME = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 MAX_SERVER_NAME = 30
 MAX_DISPLAY_NAME = 255
+# Controls, halves of surrogate pairs, and the separators of lines and paragraphs.
+_NOT_IN_NAMES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def escape(name: str) -> str:
@@ -51,8 +57,14 @@ def check_user_name(name: str) -> None:
         raise Invalid(f"A user name must not begin or end with a space: {name!r}.", field="name")
     if not name.strip(".") or not unquote(name).strip("."):
         raise Invalid(f"A user name must not consist of dots alone: {name!r}.", field="name")
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
-        raise Invalid("A user name must not contain control characters.", field="name")
+    if any(unicodedata.category(character) in _NOT_IN_NAMES for character in name):
+        raise Invalid("A user name must not contain control characters or line breaks.", field="name")
+    if len(escaped := escape(name)) > MAX_ESCAPED_USER_NAME:
+        raise Invalid(
+            f"A user name has at most {MAX_ESCAPED_USER_NAME} characters in a URL, where letters beyond a to z take "
+            f"three to twelve; this one has {len(escaped)}.",
+            field="name",
+        )
 
 
 def check_server_name(name: str) -> None:

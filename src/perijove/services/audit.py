@@ -21,7 +21,8 @@ async def record(
             "at": tx.now,
             "action": action,
             "actor": actor,
-            "subject": subject,
+            # A server's is longer than a name: user, slash and server.
+            "subject": subject[:255],
             "address": address[:64],
             "correlation_id": correlation_id.get()[:64],
             "data": data,

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from perijove.store.database import Transaction
 
 CODE_LIFETIME = timedelta(seconds=300)
+# What the column holds, and what is left of a longer id before its mark.
+MAX_CLIENT_ID = 255
+MAX_CLIENT_ID_STEM = 200
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
@@ -116,13 +119,16 @@ async def put_client(
 
 
 async def server_client_id(hub: "HubContext", server_id: ServerId, user: str, server: str) -> str:
-    """The id for a server's client: JupyterHub's, unless another server has it already.
+    """The id for a server's client: JupyterHub's, unless another server has it already, or it is too long.
 
     JupyterHub makes ids of names, so user `x-y` and user `x` with a server `y` get the same, and take each
-    other's secret and address. The one that comes second here gets a mark that no quoted name contains.
+    other's secret and address. The one that comes second here gets a mark that no quoted name contains. The same
+    mark ends what is cut, since the id is also the name of a cookie.
     """
     wanted = names.client_id(user, server)
-    own = f"{wanted}+{server_id}"
+    own = f"{wanted[:MAX_CLIENT_ID_STEM]}+{server_id}"
+    if len(wanted) > MAX_CLIENT_ID:
+        return own
     clients = schema.oauth_clients.c
     async with hub.store.read() as connection:
         rows = (
