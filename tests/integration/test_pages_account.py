@@ -337,3 +337,27 @@ async def test_a_frame_ancestors_of_the_operator_is_sent_with_pages(tmp_path):
         assert "frame-ancestors https://lms.example.org" in policy
         assert "script-src 'self'" in policy
         assert response.headers["x-extra"] == "1"
+
+
+async def test_templates_of_the_operator_come_first_and_may_have_scripts(tmp_path):
+    custom = tmp_path / "custom"
+    custom.mkdir()
+    (custom / "page.html").write_text(
+        '{% extends "templates/page.html" %}{% block footer %}<footer>{{ campus }}'
+        "{% if user.spawner.active %}on{% else %}off{% endif %}<script>go()</script></footer>{% endblock %}"
+    )
+    options = {"template_paths": (str(custom),), "template_vars": {"campus": "University of Io"}}
+    async with hub_inside(tmp_path, redirect_to_server=False, **options) as inside, inside.browser() as ada:
+        await ada.log_in("ada", "x")
+        for path in ("hub/home", "hub/logout", "hub/nothing"):
+            response, page = await ada.get(path)
+            assert "<footer>University of Iooff<script>go()" in page
+            assert "script-src 'self' 'unsafe-inline' https:" in response.headers["content-security-policy"]
+
+
+async def test_a_custom_template_with_a_mistake_still_says_what_happened(tmp_path):
+    (tmp_path / "page.html").write_text("{% if %}")
+    async with hub_inside(tmp_path, template_paths=(str(tmp_path),)) as inside, inside.browser() as ada:
+        response, page = await ada.get("hub/login")
+        assert response.status == 500
+        assert "<h1>500 Internal Server Error</h1>" in page

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, Template
+from jinja2 import BaseLoader, ChainableUndefined, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, Template
 
 from perijove.config.options import HubOptions
 from perijove.web.pages.assets import Assets
@@ -35,6 +35,9 @@ class Templates:
         self.environment = Environment(
             loader=_loader(options.template_paths),
             autoescape=True,
+            # Custom templates may ask for what only JupyterHub's objects have (`user.spawner.active`): that is
+            # false and empty here, not an error page.
+            undefined=ChainableUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=options.debug,
