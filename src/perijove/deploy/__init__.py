@@ -1,0 +1,1 @@
+"""Settings to manifests, and manifests to a cluster."""

@@ -1,0 +1,40 @@
+"""Keys of z2jh that make something there and nothing here, and why; a file that sets one gets a note.
+
+What a key would have done is said with what does it here, so that nobody waits for an effect.
+"""
+
+from typing import Final
+
+from perijove.config.problems import KeyPath, NoteKind
+from perijove.deploy.render.scope import Scope
+
+_OWN_IMAGE: Final = "Perijove's own image runs; to add packages, build on it and name that in `perijove.image`"
+_NO_TRAEFIK: Final = "there is no traefik: the proxies end TLS themselves, and `proxy.chp` is about them"
+_OWN_PROXY: Final = "configurable-http-proxy does not run here, and Perijove's proxy has no such setting"
+
+_REASONS: Final[dict[str, str]] = {
+    "hub.image.name": _OWN_IMAGE,
+    "hub.image.tag": _OWN_IMAGE,
+    "proxy.chp.image.name": _OWN_IMAGE,
+    "proxy.chp.image.tag": _OWN_IMAGE,
+    "proxy.chp.command": _OWN_PROXY,
+    "proxy.chp.extraCommandLineFlags": _OWN_PROXY,
+    "proxy.chp.defaultTarget": _OWN_PROXY,
+    "proxy.chp.errorTarget": _OWN_PROXY,
+    "proxy.traefik": _NO_TRAEFIK,
+    "proxy.secretSync": "there is nothing to synchronise: all proxies read one Secret",
+    "enabled": "it is for charts that contain this one",
+    "global": "it is for Helm's own messages",
+}
+
+
+def notes(scope: Scope) -> None:
+    said: set[KeyPath] = set()
+    for text, reason in _REASONS.items():
+        path: KeyPath = tuple(text.split("."))
+        node = scope.given.at(path)
+        # Name and tag of one image are one thing to say.
+        of_image = path[:-1] if path[-1] in ("name", "tag") else path
+        if node is not None and node.value not in (None, "", {}, []) and of_image not in said:
+            said.add(of_image)
+            scope.note(path, f"has no effect: {reason}", NoteKind.UNUSED)
