@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from sqlalchemy import delete, insert, select
 
-from perijove.domain.errors import Conflict, Forbidden, HubError, LimitReached, NotFound
+from perijove.domain.errors import Conflict, Forbidden, HubError, Invalid, LimitReached, NotFound
 from perijove.domain.events import Event, Kind
 from perijove.domain.ids import UserId
 from perijove.domain.names import check_user_name
@@ -105,9 +105,21 @@ async def authenticate(hub: "HubContext", form: Mapping[str, str], facts: Reques
     if model is None:
         hub.throttle.failed(account, facts.remote_ip, now)
         log.warning("login_refused", account=account, address=facts.remote_ip)
-        raise Forbidden(REFUSED)
+        raise Forbidden(_why_refused(hub, form))
     hub.throttle.succeeded(account, facts.remote_ip)
     return model
+
+
+def _why_refused(hub: "HubContext", form: Mapping[str, str]) -> str:
+    """The rule that the name breaks, which is no secret; else nothing that tells a wrong name from a wrong password."""
+    if "username" not in form:
+        return REFUSED
+    normal = hub.authenticator.normalize(form["username"])
+    try:
+        check_user_name(normal)
+    except Invalid as rule:
+        return str(rule)
+    return REFUSED if hub.authenticator.validate(normal) else f"Nobody can be called {normal!r} here."
 
 
 async def complete_login(
