@@ -1,0 +1,1 @@
+"""The API server: HTTP at the front, one revisioned store behind."""

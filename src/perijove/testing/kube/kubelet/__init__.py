@@ -1,0 +1,1 @@
+"""A node: pods' containers as processes of this machine."""

@@ -1,0 +1,88 @@
+"""What tests of Kubernetes run against: the cluster in this process, or a namespace of a real one.
+
+A test that only asks the API and waits holds on both. One that needs what no real cluster offers (faults on demand,
+a request log, evictions by word) asks for `target.fake`, which skips it where there is none, and says why.
+"""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes_asyncio import client, config
+
+from perijove.testing.kube.cluster import Cluster, run_cluster
+from perijove.testing.kube.kubelet.images import Image
+
+REAL_CLUSTER = "PERIJOVE_TEST_KUBECONFIG"
+
+
+@dataclass
+class Target:
+    kubeconfig: Path
+    namespace: str
+    api: client.ApiClient
+    _fake: Cluster | None = None
+
+    @property
+    def is_real(self) -> bool:
+        return self._fake is None
+
+    @property
+    def fake(self) -> Cluster:
+        """The cluster's own controls. Skips the test on a real one."""
+        if self._fake is None:
+            pytest.skip(f"needs controls that no real cluster has, and {REAL_CLUSTER} names one")
+        return self._fake
+
+    @property
+    def core(self) -> Any:
+        return client.CoreV1Api(self.api)
+
+    @property
+    def apps(self) -> Any:
+        return client.AppsV1Api(self.api)
+
+    def use_for_kubespawner(self, patch: pytest.MonkeyPatch) -> None:
+        """KubeSpawner in this process finds this cluster: it reads its configuration once and for all otherwise."""
+        from kubernetes_asyncio.config import kube_config  # noqa: PLC0415 - for those who have it
+        from kubespawner.clients import load_config  # noqa: PLC0415 - the same
+
+        patch.setenv("KUBECONFIG", str(self.kubeconfig))
+        patch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(self.kubeconfig))
+        load_config.cache_clear()
+
+
+@asynccontextmanager
+async def open_target(images: Mapping[str, Image] | None = None) -> AsyncIterator[Target]:
+    """A cluster for one test; of a real one, a namespace that is deleted afterwards."""
+    if path := os.environ.get(REAL_CLUSTER):
+        async with _real(Path(path)) as target:
+            yield target
+        return
+    async with run_cluster(images=images) as cluster:
+        kubeconfig = cluster.kubeconfig()
+        async with await _connect(kubeconfig) as api:
+            yield Target(kubeconfig, cluster.namespace, api, cluster)
+
+
+@asynccontextmanager
+async def _real(kubeconfig: Path) -> AsyncIterator[Target]:
+    namespace = f"perijove-test-{secrets.token_hex(4)}"
+    async with await _connect(kubeconfig) as api:
+        core = client.CoreV1Api(api)
+        await core.create_namespace({"metadata": {"name": namespace, "labels": {"perijove.test": "true"}}})
+        try:
+            yield Target(kubeconfig, namespace, api)
+        finally:
+            await core.delete_namespace(namespace)
+
+
+async def _connect(kubeconfig: Path) -> client.ApiClient:
+    configuration = client.Configuration()
+    await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
+    return client.ApiClient(configuration)
