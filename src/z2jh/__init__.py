@@ -28,14 +28,14 @@ class _Installed:
 
     values: Mapping[str, Any] = {}
     environment: Mapping[str, str] = {}
-    prefix: str = ""
+    names: Mapping[str, str] = {}
 
 
-def install(values: Mapping[str, Any], environment: Mapping[str, str], *, prefix: str = "") -> None:
-    """Make these values, and stand-ins for variables that only exist in a pod, available."""
+def install(values: Mapping[str, Any], environment: Mapping[str, str], names: Mapping[str, str]) -> None:
+    """Make available these values, stand-ins for variables that only exist in a pod, and the release's names."""
     _Installed.values = values
     _Installed.environment = environment
-    _Installed.prefix = prefix
+    _Installed.names = names
 
 
 def _find(key: str) -> Any:
@@ -72,7 +72,7 @@ def set_config_if_not_none(cparent: Any, name: str, key: str) -> None:
 
 def get_name(name: str) -> str:
     """The full name of one of the chart's resources."""
-    return f"{_Installed.prefix}{name}"
+    return _Installed.names.get(name, f"{_Installed.names.get('fullname-dash', '')}{name}")
 
 
 def get_name_env(name: str, suffix: str = "") -> str:

@@ -166,7 +166,9 @@ def test_on_kubernetes_servers_are_pods_with_z2jhs_traits(compiled):
     assert [volume["name"] for volume in pod.volumes] == ["volume-{user_server}", "x"]
     assert [mount["mountPath"] for mount in pod.volume_mounts] == ["/home/jovyan", "/x"]
     assert pod.tolerations[-1] == {"key": "gpu"}
-    assert pod.scheduler_name == "user-scheduler"
+    assert pod.scheduler_name == "jhub-user-scheduler"
+    assert pod.common_labels["release"] == "jhub"
+    assert result.options.hub_connect_url == "http://hub:8081"
     assert pod.node_affinity_preferred[0]["weight"] == 100
     assert pod.init_containers[0]["name"] == "block-cloud-metadata"
     assert notes(result, NoteKind.KUBERNETES) == ""

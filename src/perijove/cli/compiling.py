@@ -11,14 +11,17 @@ from perijove.cli.exits import CommandFailed, Exit
 
 if TYPE_CHECKING:
     from perijove.config import Compiled
+    from perijove.config.compile import Target as TargetName
 
 
-def compile_files(files: list[Path] | None, data_dir: Path, **given: Any) -> "Compiled":
+def compile_files(
+    files: list[Path] | None, data_dir: Path, *, target: "TargetName" = "local", **given: Any
+) -> "Compiled":
     """`given` are fields of `HubOptions` from the command line; None leaves what the files say."""
     from perijove.config import ConfigError, compile_config, load
 
     try:
-        compiled = compile_config(load(files or []), data_dir=data_dir)
+        compiled = compile_config(load(files or []), data_dir=data_dir, target=target)
     except ConfigError as error:
         raise CommandFailed(f"The configuration cannot be used.\n\n{error}", code=Exit.USAGE) from error
     changes = {name: value for name, value in given.items() if value is not None}

@@ -12,7 +12,7 @@ import typer
 from perijove.cli.control import Control, HubFacts
 from perijove.cli.datadir import prepare
 from perijove.cli.listening import connectable, listening
-from perijove.cli.options import DataDir, Debug, Files, HubIP, HubPort, LogFormat, Logs, StopServers
+from perijove.cli.options import DataDir, Debug, Files, HubIP, HubPort, LogFormat, Logs, StopServers, Target, Where
 
 if TYPE_CHECKING:
     from perijove.config import Compiled
@@ -47,6 +47,7 @@ def hub(
     hub_port: HubPort = None,
     ip: Annotated[str | None, typer.Option("--ip", help="Where the proxy listens.", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option("--port", help="The proxy's port.", show_default="8000")] = None,
+    target: Where = Target.LOCAL,
     stop_servers: StopServers = False,
     log_format: Logs = LogFormat.CONSOLE,
     debug: Debug = False,
@@ -63,6 +64,7 @@ def hub(
     compiled = compile_files(
         files,
         prepare(data_dir),
+        target=target.value,
         public_ip=ip,
         public_port=port,
         hub_ip=hub_ip,

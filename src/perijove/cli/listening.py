@@ -13,14 +13,16 @@ BACKLOG = 2048
 
 
 def _bind(ip: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    # "" is every address, of both families where the machine has them.
+    dual = not ip and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual or ":" in ip else socket.AF_INET
     # Named, so that asyncio without uvloop turns Nagle's algorithm off (it asks the socket which protocol it has).
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # As a server would: connections in TIME_WAIT from the last run are no obstacle.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family is socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
         sock.bind((ip, port))
     except BaseException:
         sock.close()

@@ -13,6 +13,11 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class Target(StrEnum):
+    LOCAL = "local"
+    KUBERNETES = "kubernetes"
+
+
 def default_data_dir() -> Path:
     """Where a hub keeps its database and secrets when told nothing: the user's own data directory."""
     home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
@@ -38,6 +43,10 @@ DataDir = Annotated[
         show_default="~/.local/share/perijove",
         file_okay=False,
     ),
+]
+Where = Annotated[
+    Target,
+    typer.Option("--target", help="Servers are processes of this machine, or pods of the cluster the hub runs in."),
 ]
 Logs = Annotated[LogFormat, typer.Option("--log-format", help="Logs for a person or for a collector.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Log more.")]

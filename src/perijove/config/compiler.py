@@ -4,11 +4,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from traitlets.config import Config
 
 import z2jh
-from perijove.config import chart_traits, extra_files, local
+from perijove.config import chart_traits, cluster, extra_files, local
 from perijove.config.app_options import read_options
 from perijove.config.class_traits import unknown_traits
 from perijove.config.compile import Compiled, Target
@@ -18,6 +19,7 @@ from perijove.config.loaded import Loaded
 from perijove.config.options import CullOptions, HubOptions
 from perijove.config.problems import ConfigError, KeyPath, Note, NoteKind, Position, Problem
 from perijove.config.protection import missing_protection
+from perijove.config.release_names import release_names
 from perijove.config.schema.settings import Cull
 from perijove.config.yaml import Node
 
@@ -37,7 +39,10 @@ class Compiler:
         self.files_dir = data_dir / "files"
 
     def compile(self) -> Compiled:
-        z2jh.install(self.loaded.values, _service_addresses(), prefix=self._prefix())
+        names = release_names(self.settings, cluster.release_of(self.around))
+        z2jh.install(self._values(), _service_addresses(), names)
+        if self.target == "kubernetes":
+            cluster.apply(self.config, self.settings, names, self.around)
         chart = chart_traits.apply(
             self.config, self.loaded, data_dir=self.data_dir, kubernetes=self.target == "kubernetes"
         )
@@ -71,10 +76,14 @@ class Compiler:
             unprotected=missing_protection(options.authenticator_class, traits),
         )
 
-    def _prefix(self) -> str:
-        # "" means plain names, as the chart has it; anything else goes before each.
-        name = self.settings.fullname_override
-        return f"{name}-" if name else ""
+    def _values(self) -> dict[str, Any]:
+        """What `z2jh.get_config` reads; a pod knows which release it belongs to."""
+        values = self.loaded.values
+        if self.target == "local":
+            return values
+        namespace = self.around.get(cluster.NAMESPACE_VARIABLE) or values["Release"]["Namespace"]
+        release = {"Name": cluster.release_of(self.around), "Namespace": namespace}
+        return {**values, "Release": {**values["Release"], **release}}
 
     def _class_traits(self) -> None:
         """`hub.config.<Class>.<trait>`; nulls over defaults are gone from the values already."""

@@ -86,6 +86,4 @@ def _accounts(settings: Settings, names: Mapping[str, str]) -> dict[str, str]:
             "continuous-image-puller",
         ),
     }
-    return {
-        key: account.name or (names[own] if account.create else "") for key, (account, own) in accounts.items()
-    }
+    return {key: account.name or (names[own] if account.create else "") for key, (account, own) in accounts.items()}
