@@ -307,3 +307,28 @@ def test_a_configuration_from_the_field_loads_or_says_why_not(file):
         return
     with pytest.raises(ConfigError, match=reason):
         load([file])
+
+
+# -- a mounted Secret ----------------------------------------------------------------------------
+
+
+def test_a_directory_is_a_secret_whose_entries_are_files_and_values(written, tmp_path):
+    secret = tmp_path / "secret"
+    (secret / "..data").mkdir(parents=True)
+    (secret / "values.yaml").write_text("hub: {baseUrl: /a, config: {X: {a: 1, b: 2}}}\n")
+    (secret / "hub.config.X.b").write_text("from the entry\n")
+    (secret / "hub.db.password").write_text("0123")
+    (secret / "hub.config.ConfigurableHTTPProxy.auth_token").write_text("not the proxies' one")
+    (secret / "certificate.pem.bak~").write_text("no path")
+    hub = load([written("hub: {baseUrl: /b}\n"), secret]).settings.hub
+    assert hub.base_url == "/a"
+    assert hub.config["X"] == {"a": 1, "b": "from the entry"}
+    assert hub.db.password == "0123"
+    assert "ConfigurableHTTPProxy" not in hub.config
+
+
+def test_a_mistake_in_a_mounted_entry_names_it(tmp_path):
+    (tmp_path / "hub.concurrentSpawnLimit").write_text("many")
+    with pytest.raises(ConfigError) as caught:
+        load([tmp_path])
+    assert caught.value.problems[0].position.file == tmp_path / "hub.concurrentSpawnLimit"

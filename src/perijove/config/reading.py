@@ -8,6 +8,7 @@ from typing import Any
 from perijove.config.legacy import translate
 from perijove.config.loaded import Contents, Loaded
 from perijove.config.merge import coalesce, merge_files
+from perijove.config.mounted import read_directory
 from perijove.config.problems import ConfigError, KeyPath, Position, Problem
 from perijove.config.schema.settings import Settings
 from perijove.config.validate import kubernetes_note, validate
@@ -18,9 +19,9 @@ def read_files(files: Sequence[Path]) -> Loaded:
     """See `load`."""
     documents: list[Document] = []
     problems: list[Problem] = []
-    for file in files:
+    for file in map(Path, files):
         try:
-            documents.append(read(Path(file)))
+            documents.append(read_directory(file) if file.is_dir() else read(file))
         except ConfigError as exc:
             problems += exc.problems
     if problems:
