@@ -29,7 +29,8 @@ Files = Annotated[
     typer.Option(
         "--file",
         "-f",
-        help="Configuration, as for Zero to JupyterHub. Repeat it: later files win, merged as Helm does.",
+        help="Configuration, as for Zero to JupyterHub. Repeat it: later files win, merged as Helm does. "
+        "A directory is a mounted Secret.",
         show_default=False,
     ),
 ]
