@@ -40,7 +40,10 @@ def stock_config(homes: Path, singleuser5: Path, **hub: Any) -> dict[str, Any]:
         "hub": {
             "allowNamedServers": True,
             "config": {
-                "JupyterHub": {"authenticator_class": "dummy"},
+                "JupyterHub": {
+                    "authenticator_class": "dummy",
+                    "load_groups": {"students": {"users": ["ada5", "ada6"]}, "teachers": {"users": ["teacher"]}},
+                },
                 "Authenticator": {"allow_all": True, "admin_users": ["admin"]},
                 "Spawner": {"args": ["--allow-root"] if os.geteuid() == 0 else []},
             },
@@ -104,9 +107,12 @@ async def stock(tmp_path_factory: pytest.TempPathFactory, singleuser5: Path) -> 
             "trusted": {**trusted.entry, "oauth_no_confirm": True},
             "absent": external_service("absent").entry,
         },
-        loadRoles={"readers": {"scopes": ["access:services!service=asking"], "users": ["reader"]},
-                   "guests": {"scopes": ["access:services!service=trusted"], "users": ["reader", "guest"]}},
-    )  # fmt: skip
+        loadRoles={
+            "readers": {"scopes": ["access:services!service=asking"], "users": ["reader"]},
+            "guests": {"scopes": ["access:services!service=trusted"], "users": ["reader", "guest"]},
+            "teachers": {"scopes": ["access:servers!group=students"], "groups": ["teachers"]},
+        },
+    )
     async with run_hub(config) as hub:
         yield Stock(hub, asking, trusted)
 

@@ -81,6 +81,27 @@ async def test_two_servers_whose_ids_would_be_the_same_do_not_get_in_each_others
             await visit(browser, server)
 
 
+@pytest.mark.parametrize("server", ["6"], indirect=True)
+async def test_who_works_on_a_server_does_not_notice_a_crash_of_the_hub(hub, server):
+    """A kernel answers while there is no hub, and the cookies of before are good with the next one."""
+    async with hub.browser() as browser:
+        await browser.log_in(server.user, path=HOME)
+        await visit(browser, server)
+        xsrf = next(c.value for c in browser.session.cookie_jar if c.key == "_xsrf" and server.prefix[:-1] in c["path"])
+        kernel = await start_kernel(browser.session, server.url, headers={"X-XSRFToken": xsrf})
+        assert await execute(browser.session, server.url, kernel, "answer = 42; 0") == "0"
+        hub.hub_process().kill()
+        assert await execute(browser.session, server.url, kernel, "answer") == "42"
+        await hub.until_healthy()
+        assert await execute(browser.session, server.url, kernel, "answer + 1") == "43"
+        response, _ = await browser.get("hub/home")
+        assert (response.status, response.url.path) == (200, "/hub/home")
+        # Asked of the new hub, by a server that the old one started.
+        async with hub.browser() as another:
+            await another.log_in(server.user, path=HOME)
+            await visit(another, server)
+
+
 @pytest.fixture
 async def stopped(hub):
     """A browser of somebody whose server does not run."""
