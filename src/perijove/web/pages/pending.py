@@ -59,7 +59,6 @@ async def _starting(pages: Pages, request: Request, target: Target, row: ServerR
         message=events[-1].get("message", "") if events else "",
         percent=next((event["progress"] for event in reversed(events) if "progress" in event), 0),
         progress_url=f"{api}/{server}/progress?_xsrf={token}",
-        ready_url=pages.next(request) or view.url,
         cancel_url=view.stop_url,
     )
 

@@ -97,8 +97,8 @@
       source.onmessage = (frame) => {
         const event = JSON.parse(frame.data);
         add(event);
-        if (event.ready) { done(); location.replace(panel.dataset.readyUrl || event.url); }
-        if (event.failed) { done(); location.reload(); }
+        // This page knows where to go on: its redirect is held until the proxy has the server's route.
+        if (event.ready || event.failed) { done(); location.reload(); }
       };
       // A closed stream (logged out, already over, hub restarting): the page itself says what is the case.
       source.onerror = () => {
