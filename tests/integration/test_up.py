@@ -208,7 +208,7 @@ async def test_commands_and_a_running_hub_see_each_others_changes():
         assert (await command(hub, "users", "remove", "grace"))[0] == Exit.OK
         assert (await hub.api("GET", "/users/grace"))[0] == 404
         code, listed, _ = await command(hub, "users", "list", "--json")
-        assert [json.loads(line)["name"] for line in listed.splitlines()] == ["ada"]
+        assert [json.loads(line)["name"] for line in listed.splitlines()] == ["ada", "admin"]
 
 
 async def test_commands_explain_what_they_cannot_do():
