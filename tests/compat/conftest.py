@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ c.StockSpawner.home_dir_template = get_config("custom.homes") + "/{username}"
 """
 
 
-def stock_config(homes: Path, singleuser5: Path, **hub: Any) -> dict[str, Any]:
+def _stock_config(homes: Path, singleuser5: Path, **hub: Any) -> dict[str, Any]:
     """Anybody may log in; servers are stock, report their activity each second, and live below `homes`."""
     return {
         "custom": {"homes": str(homes), "singleuser5": str(singleuser5)},
@@ -99,7 +99,7 @@ class Stock:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stock(tmp_path_factory: pytest.TempPathFactory, singleuser5: Path) -> AsyncIterator[Stock]:
     asking, trusted = external_service("asking"), external_service("trusted")
-    config = stock_config(
+    config = _stock_config(
         tmp_path_factory.mktemp("homes"),
         singleuser5,
         services={
@@ -181,6 +181,18 @@ class StockServer:
             return not model.get("ready") and not model.get("pending")
 
         await until(stopped, seconds=20, every=0.1)
+
+
+@pytest.fixture
+def stock_config() -> Callable[..., dict[str, Any]]:
+    """`stock_config(homes, singleuser5)` for tests that need a hub of their own."""
+    return _stock_config
+
+
+@pytest.fixture
+def stock_server() -> type[StockServer]:
+    """`stock_server(hub, version, user, name)`, to be started."""
+    return StockServer
 
 
 VERSIONS = {"6": "6.1", "5": "5."}

@@ -163,7 +163,7 @@ async def test_the_token_in_a_visitors_cookie_says_who_they_are_and_lets_them_in
         "kind": "user",
         "name": server.user,
         "admin": False,
-        "groups": [],
+        "groups": ["students"],
         "user_info": None,
         "session_id": session_id,
         "scopes": [
@@ -347,6 +347,16 @@ async def test_a_websocket_of_another_site_is_refused(hub, server):
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await execute(browser.session, server.url, kernel, "1", headers={"Origin": "http://evil.example"})
         assert refused.value.status == 403
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_cookies_are_secure_where_the_browser_speaks_tls(hub, server, scheme):
+    """As told by whatever ends TLS before our proxy: a wrong flag here is the endless login loop people know."""
+    headers = {"X-Forwarded-Proto": scheme} if scheme == "https" else {}
+    async with hub.browser() as browser:
+        response, _ = await browser.get(f"{server.prefix}lab", headers=headers, allow_redirects=False)
+        [state] = [c for c in response.headers.getall("Set-Cookie") if "-oauth-state" in c]
+        assert ("secure" in state.lower()) == (scheme == "https")
 
 
 async def test_two_tabs_that_log_in_at_the_same_time_both_arrive(hub, server):
