@@ -11,7 +11,7 @@ import os
 import pwd
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 import psutil
@@ -28,10 +28,11 @@ from perijove.store.schema import leases
 log = get_logger(__name__)
 
 MARK = "PERIJOVE_SERVICE"
-HOLD = timedelta(seconds=30)
+HOLD = timedelta(seconds=40)
 RENEW_SECONDS = 5.0
 # After so long without a renewal the service is ended, in time for whoever may take the lease when it runs out.
 DOUBT_SECONDS = 15.0
+RETRY_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0
 # A process that lived so long was healthy: the next pause begins anew.
@@ -46,7 +47,7 @@ class ManagedService:
     hub: HubContext
     options: ServiceOptions
     api_url: str
-    _process: asyncio.subprocess.Process | None = field(default=None)
+    _process: asyncio.subprocess.Process | None = None
 
     @property
     def _lease(self) -> str:
@@ -78,14 +79,16 @@ class ManagedService:
 
     async def _still_mine(self) -> bool:
         """Renew the lease. A database that is slow or away for a moment is no reason to end a service."""
-        for _ in range(int(DOUBT_SECONDS / RENEW_SECONDS)):
-            try:
-                async with asyncio.timeout(RENEW_SECONDS):
-                    return await self._renew()
-            except (HubError, TimeoutError) as error:
-                log.warning("lease of a managed service not renewed", service=self.options.name, error=str(error))
-                await self.hub.clock.sleep(1)
-        return False
+        try:
+            async with asyncio.timeout(DOUBT_SECONDS):
+                while True:
+                    try:
+                        return await self._renew()
+                    except HubError as error:
+                        log.warning("lease not renewed", service=self.options.name, error=str(error))
+                        await self.hub.clock.sleep(RETRY_SECONDS)
+        except TimeoutError:
+            return False
 
     async def _keep_alive(self) -> None:
         pause = FIRST_PAUSE_SECONDS
