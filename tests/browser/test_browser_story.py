@@ -36,6 +36,8 @@ async def test_a_person_logs_in_runs_a_cell_opens_a_terminal_stops_and_logs_out(
 async def run_cell(page: Page) -> None:
     """`1+1` in a new notebook: the kernel's answer comes over the websocket."""
     await page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click(timeout=PATIENCE_MS)
+    # JupyterLab drops, without a word, a cell that is run before its kernel is there.
+    await expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=PATIENCE_MS)
     cell = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
     await cell.click(timeout=PATIENCE_MS)
     await page.keyboard.type("1+1")
