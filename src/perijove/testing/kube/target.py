@@ -47,6 +47,10 @@ class Target:
     def apps(self) -> Any:
         return client.AppsV1Api(self.api)
 
+    @property
+    def batch(self) -> Any:
+        return client.BatchV1Api(self.api)
+
     def use_for_kubespawner(self, patch: pytest.MonkeyPatch) -> None:
         """KubeSpawner in this process finds this cluster: it reads its configuration once and for all otherwise."""
         from kubernetes_asyncio.config import kube_config  # noqa: PLC0415 - for those who have it
@@ -74,7 +78,7 @@ async def open_target(images: Mapping[str, Image] | None = None) -> AsyncIterato
 async def _real(kubeconfig: Path) -> AsyncIterator[Target]:
     namespace = f"perijove-test-{secrets.token_hex(4)}"
     async with await _connect(kubeconfig) as api:
-        core = client.CoreV1Api(api)
+        core: Any = client.CoreV1Api(api)
         await core.create_namespace({"metadata": {"name": namespace, "labels": {"perijove.test": "true"}}})
         try:
             yield Target(kubeconfig, namespace, api)

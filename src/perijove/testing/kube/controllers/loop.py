@@ -75,11 +75,11 @@ class Control:
 
 
 class Controller(Protocol):
-    """`names` are the objects to look at because of a change."""
+    """`names` are the objects to look at because of a change; `look` may say in how many seconds to look again."""
 
     def names(self, change: Change) -> list[Name]: ...
 
-    def look(self, name: Name) -> None: ...
+    def look(self, name: Name) -> float | None: ...
 
 
 @dataclass
@@ -113,12 +113,15 @@ class Loop:
                 await asyncio.sleep(0)
 
     def _look(self, name: Name) -> None:
+        again: float | None = None
         try:
-            self.controller.look(name)
+            again = self.controller.look(name)
         except ApiFailure as failure:
             if failure.code != _NOT_FOUND:
                 log.debug("controller will look again", controller=type(self.controller).__name__, reason=str(failure))
-                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self.enqueue, name)
+                again = _RETRY_SECONDS
+        if again is not None:
+            asyncio.get_running_loop().call_later(again, self.enqueue, name)
 
 
 def name_of(item: Object) -> Name:

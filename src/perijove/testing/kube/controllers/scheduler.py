@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from perijove.testing.kube.api.options import WriteOptions, now
@@ -22,14 +22,28 @@ class Scheduler:
     # Who else schedules here; pods for other schedulers wait for them.
     names_served: frozenset[str] = frozenset({"default-scheduler"})
     serve_all: bool = True
+    # Of each node, by its pods that have not ended.
+    _taken: dict[str, dict[str, Decimal]] = field(default_factory=dict)
 
     def names(self, change: Change) -> list[Name]:
+        if change.resource.plural == "pods":
+            self._account(change)
         if change.resource.plural == "pods" and change.type != "DELETED" and _waits(change.item):
             return [name_of(change.item)]
         freed = change.resource.plural == "pods" and change.type == "DELETED"
         if freed or change.resource.plural in ("nodes", "persistentvolumeclaims"):
             return [name_of(pod) for pod in self.control.items("pods") if _waits(pod)]
         return []
+
+    def _account(self, change: Change) -> None:
+        after = change.item if change.type != "DELETED" else None
+        for pod, sign in ((change.before, -1), (after, 1)):
+            if pod is None or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+                continue
+            if node := pod["spec"].get("nodeName"):
+                taken = self._taken.setdefault(node, {})
+                for key, value in requests_of(pod).items():
+                    taken[key] = taken.get(key, Decimal()) + sign * value
 
     def look(self, name: Name) -> None:
         pod = self.control.find("pods", name)
@@ -60,22 +74,10 @@ class Scheduler:
             self._unschedulable(pod, told if nodes else nothing)
 
     def _obstacles(self, pod: Object, node: Object) -> Iterator[str]:
-        spec = pod["spec"]
-        labels = node["metadata"].get("labels") or {}
-        if node["spec"].get("unschedulable"):
-            yield "node(s) were unschedulable"
-        selector = spec.get("nodeSelector") or {}
-        if not (selector.items() <= labels.items() and _affine(spec, labels)):
-            yield "node(s) didn't match Pod's node affinity/selector"
-        for taint in node["spec"].get("taints") or ():
-            if taint["effect"] != "PreferNoSchedule" and not _tolerated(taint, spec.get("tolerations") or ()):
-                yield f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
+        yield from Fit(pod["spec"]).misplaced(node)
         free = {key: amount(value) for key, value in node["status"]["allocatable"].items()}
-        for other in self.control.items("pods"):
-            ended = other.get("status", {}).get("phase") in ("Succeeded", "Failed")
-            if other["spec"].get("nodeName") == node["metadata"]["name"] and not ended:
-                for key, value in requests_of(other).items():
-                    free[key] = free.get(key, Decimal()) - value
+        for key, value in self._taken.get(node["metadata"]["name"], {}).items():
+            free[key] = free.get(key, Decimal()) - value
         for key, value in requests_of(pod).items():
             if value > free.get(key, Decimal()):
                 yield "Too many pods" if key == "pods" else f"Insufficient {key}"
@@ -133,6 +135,26 @@ class Scheduler:
         return str(pod["spec"]["schedulerName"])
 
 
+@dataclass(frozen=True)
+class Fit:
+    """A pod's spec against nodes, room apart."""
+
+    spec: Object
+
+    def misplaced(self, node: Object) -> Iterator[str]:
+        tolerations = self.spec.get("tolerations") or ()
+        closed = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+        if node["spec"].get("unschedulable") and not _tolerated(closed, tolerations):
+            yield "node(s) were unschedulable"
+        labels = node["metadata"].get("labels") or {}
+        selector = self.spec.get("nodeSelector") or {}
+        if not (selector.items() <= labels.items() and _affine(self.spec, node)):
+            yield "node(s) didn't match Pod's node affinity/selector"
+        for taint in node["spec"].get("taints") or ():
+            if taint["effect"] != "PreferNoSchedule" and not _tolerated(taint, tolerations):
+                yield f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
+
+
 def _waits(pod: Object) -> bool:
     return not pod["spec"].get("nodeName") and pod.get("status", {}).get("phase", "Pending") == "Pending"
 
@@ -149,14 +171,19 @@ def requests_of(pod: Object) -> dict[str, Decimal]:
     return total
 
 
-def _affine(spec: Object, labels: dict[str, str]) -> bool:
+def _affine(spec: Object, node: Object) -> bool:
     affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
         "requiredDuringSchedulingIgnoredDuringExecution"
     )
     if not affinity:
         return True
-    terms = affinity.get("nodeSelectorTerms") or ()
-    return any(object_selector({"matchExpressions": term.get("matchExpressions")})(labels) for term in terms)
+    labels = node["metadata"].get("labels") or {}
+    fields = {"metadata.name": node["metadata"]["name"]}
+    return any(
+        object_selector({"matchExpressions": term.get("matchExpressions")})(labels)
+        and object_selector({"matchExpressions": term.get("matchFields")})(fields)
+        for term in affinity.get("nodeSelectorTerms") or ()
+    )
 
 
 def _tolerated(taint: Object, tolerations: Iterable[Object]) -> bool:

@@ -176,7 +176,8 @@ class Container:
     def _resolved(self) -> ContainerSpec:
         image = self.pod.kubelet.images.find(self.spec["image"])
         resolver = self.pod.resolver
-        environment = resolver.environment(self.spec, base_environment(image) | {"HOSTNAME": self.pod.hostname})
+        base = {**base_environment(image), **self.pod.kubelet.api_environment, "HOSTNAME": self.pod.hostname}
+        environment = resolver.environment(self.spec, base)
         words = [*(self.spec.get("command") or image.entrypoint)]
         if self.spec.get("args"):
             words += self.spec["args"]

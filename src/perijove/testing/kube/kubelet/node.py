@@ -34,6 +34,8 @@ class Kubelet:
     recorder: Recorder
     addresses: Addresses
     directory: Path
+    # Where containers find the API server.
+    api_environment: Mapping[str, str] = field(default_factory=dict)
     images: Images = field(default_factory=Images)
     pace: Pace = field(default_factory=Pace)
     name: str = "node-1"
