@@ -65,7 +65,8 @@ def render(loaded: Loaded, release: Release, secrets: GeneratedSecrets) -> Rende
     without_effect.notes(scope)
     if scope.problems:
         raise ConfigError(scope.problems, scope.notes)
-    return Rendered(sorted(found, key=_place), tuple(scope.notes))
+    # Two objects may have the same to say.
+    return Rendered(sorted(found, key=_place), tuple(dict.fromkeys(scope.notes)))
 
 
 def _user_files(scope: Scope) -> list[Manifest]:

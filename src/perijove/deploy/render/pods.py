@@ -52,12 +52,12 @@ def from_secret(secret: str, entry: str) -> Manifest:
     return {"valueFrom": {"secretKeyRef": {"name": secret, "key": entry}}}
 
 
-def probe(section: Any, path: str, port: str, **instead: Any) -> Manifest:
+def probe(section: Any, path: str, port: str, *, scheme: str = "", **instead: Any) -> Manifest:
     """`instead`: values that differ from the schema's default where nobody gave another. {} is none."""
     if not section.enabled:
         return {}
     values = section.model_dump(mode="json", exclude={"enabled"}, exclude_none=True)
-    return {**values, **instead, "httpGet": {"path": path, "port": port}}
+    return {**values, **instead, "httpGet": {"path": path, "port": port, **present(scheme=scheme)}}
 
 
 # -- where pods land

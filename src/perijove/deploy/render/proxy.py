@@ -107,6 +107,7 @@ def _container(scope: Scope, https: HTTPS, volumes: Volumes) -> Manifest:
         ports.append({"name": "https", "containerPort": HTTPS_PORT})
     ports.append({"name": "metrics", "containerPort": METRICS_PORT})
     image = pods.own_image(scope)
+    scheme = {"port": "https", "scheme": "HTTPS"} if https.listens else {"port": "http"}
     security: dict[str, Any] = {"readOnlyRootFilesystem": True, **chp.container_security_context}
     return {
         "name": "chp",
@@ -118,8 +119,8 @@ def _container(scope: Scope, https: HTTPS, volumes: Volumes) -> Manifest:
         "ports": ports,
         **present(
             # Alive as soon as it answers; ready once it knows where to send people.
-            livenessProbe=pods.probe(chp.liveness_probe, "/_chp_healthz", "http"),
-            readinessProbe=pods.probe(chp.readiness_probe, "/_perijove/healthz", "http"),
+            livenessProbe=pods.probe(chp.liveness_probe, "/_chp_healthz", **scheme),
+            readinessProbe=pods.probe(chp.readiness_probe, "/_perijove/healthz", **scheme),
             resources=chp.resources,
         ),
         # Endpoints forget a pod a moment after it is told to stop.
@@ -136,8 +137,9 @@ def _arguments(scope: Scope, https: HTTPS) -> list[str]:
             f"--port={HTTPS_PORT}",
             f"--ssl-cert={CERTIFICATES_DIR}/{found.certificate}",
             f"--ssl-key={CERTIFICATES_DIR}/{found.private_key}",
-            # Sends browsers to https, and answers probes.
+            # Plain HTTP is for sending browsers to the public port of HTTPS.
             f"--redirect-port={HTTP_PORT}",
+            "--redirect-to=443",
         ]
     return [
         "proxy",
