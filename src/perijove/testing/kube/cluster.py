@@ -120,8 +120,8 @@ class Cluster:
 
     async def start(self) -> None:
         self.server.store.listeners.append(self._notice)
-        context = self.authority.server_context([self.addresses.node, "127.0.0.1"], self.directory)
-        await self.server.start(context)
+        self.server.tls = self.authority.server_context([self.addresses.node, "127.0.0.1"], self.directory)
+        await self.server.start()
         self.kubelet.api_environment = {
             "KUBERNETES_SERVICE_HOST": self.server.host,
             "KUBERNETES_SERVICE_PORT": str(self.server.port),

@@ -4,14 +4,17 @@ A test that only asks the API and waits holds on both. One that needs what no re
 a request log, evictions by word) asks for `target.fake`, which skips it where there is none, and says why.
 """
 
+import json
 import os
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from kubernetes_asyncio import client, config
 
@@ -38,6 +41,51 @@ class Target:
         if self._fake is None:
             pytest.skip(f"needs controls that no real cluster has, and {REAL_CLUSTER} names one")
         return self._fake
+
+    ApiException = client.ApiException
+
+    @property
+    def tls(self) -> ssl.SSLContext | bool:
+        """For clients of one's own."""
+        authority = self.api.configuration.ssl_ca_cert
+        return ssl.create_default_context(cafile=authority) if authority else True
+
+    async def authorization(self) -> str:
+        """The header's value."""
+        found: str = await self.api.configuration.get_api_key_with_prefix("BearerToken")
+        return found
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str = "",
+        content_type: str = "application/json",
+        **query: str,
+    ) -> tuple[int, Any]:
+        """Status and decoded answer, past the client library; with a token, as somebody else."""
+        headers = {"Authorization": f"Bearer {token}" if token else await self.authorization()}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self.tls)) as session,
+            session.request(
+                method,
+                f"{self.api.configuration.host}{path}",
+                data=None if body is None else json.dumps(body),
+                params=query,
+                headers=headers,
+            ) as response,
+        ):
+            return response.status, json.loads(await response.read())
+
+    async def token_for(self, account: str) -> str:
+        """Of a service account that exists."""
+        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{account}/token"
+        _, answer = await self.request("POST", path, {"spec": {"expirationSeconds": 3600}})
+        return str(answer["status"]["token"])
 
     @property
     def core(self) -> Any:

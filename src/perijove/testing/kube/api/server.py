@@ -43,6 +43,7 @@ class ApiServer:
     host: str = "127.0.0.1"
     port: int = 0
     url: str = ""
+    tls: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
         self.authorizer = Authorizer(self.store, self.registry)
@@ -54,7 +55,7 @@ class ApiServer:
         self.admin_token = self.tokens.mint(ADMIN)
         self._runner: web.AppRunner | None = None
 
-    async def start(self, tls: ssl.SSLContext | None = None) -> None:
+    async def start(self) -> None:
         """May be called again after `stop`, on the same port."""
         app = web.Application(client_max_size=_LARGEST_BODY)
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -62,9 +63,9 @@ class ApiServer:
             app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS, handler_cancellation=True
         )
         await self._runner.setup()
-        await web.TCPSite(self._runner, self.host, self.port, ssl_context=tls, reuse_address=True).start()
+        await web.TCPSite(self._runner, self.host, self.port, ssl_context=self.tls, reuse_address=True).start()
         self.port = self._runner.addresses[0][1]
-        self.url = f"{'https' if tls else 'http'}://{self.host}:{self.port}"
+        self.url = f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
 
     async def stop(self) -> None:
         """Breaks everything under way; objects are kept."""

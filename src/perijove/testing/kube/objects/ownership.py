@@ -92,7 +92,10 @@ def _merged_items(schema: Schema | None, live: list[Any], applied: list[Any]) ->
 def without(schema: Schema | None, item: Object, paths: Iterable[Path]) -> Object:
     """`item` less the values at these paths; maps and lists that they leave empty go as well."""
     result: Any = item
-    for path in sorted(paths, key=len, reverse=True):
+    chosen = set(paths)
+    # Within an item that goes as a whole nothing needs to be looked for.
+    whole = [path for path in chosen if not any(path[:depth] in chosen for depth in range(1, len(path)))]
+    for path in sorted(whole, key=len, reverse=True):
         result = _removed(schema, result, path)
     kept: Object = result
     return kept
@@ -120,7 +123,8 @@ def _field_removed(schema: Schema | None, value: Object, key: str, rest: Path) -
 
 def _items_without(schema: Schema | None, value: list[Any], key: str, rest: Path) -> Iterator[Any]:
     for item in value:
-        if schemas.key_of(schema, item) != key:
+        identifies = len(rest) == 1 and rest[0].removeprefix("f:") in schemas.keys(schema)
+        if schemas.key_of(schema, item) != key or identifies:
             yield item
         elif rest:
             yield _removed(schemas.items(schema), item, rest)
