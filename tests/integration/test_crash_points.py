@@ -138,11 +138,13 @@ def shared(tmp_path_factory):
 
 @pytest.fixture
 def case(shared):
-    """A user nobody was. Afterwards no hub runs, and nothing of theirs."""
+    """A user nobody was. What a failed test leaves is ended; a hub with nothing to do serves the next test too."""
     stand, starts = shared
     yield Case(stand, starts, f"user{next(_numbers)}")
-    stand.end_hubs()
-    stand.forget_servers()
+    if not stand.is_at_rest():
+        stand.end_hubs()
+        stand.forget_servers()
+        stand.start_proxy()
 
 
 def token_of(process):
@@ -163,7 +165,7 @@ async def test_a_start_survives_its_hub(case, point):
     assert len(case.starts()) == (2 if point == "start.spawned" else 1)
 
 
-@pytest.mark.parametrize("point", ["start.claimed", "start.prepared", "start.spawned", "start.recorded"])
+@pytest.mark.parametrize("point", ["start.claimed", "start.spawned", "start.recorded"])
 async def test_a_start_that_lost_its_hub_can_be_cancelled(case, point):
     """Nobody has to wait for a start that nobody wants: the next hub ends what the last one began."""
     hub = await case.stand.hub(kill_at=point)
@@ -260,10 +262,9 @@ async def take_over(case):
     await case.stand.hub(slot=1)
 
 
-@pytest.mark.parametrize("point", ["start.claimed", "start.prepared", "start.spawned", "start.recorded", "start.ready"])
+@pytest.mark.parametrize("point", ["start.prepared", "start.spawned", "start.ready"])
 async def test_a_hub_that_wakes_after_its_lease_leaves_its_successors_server_alone(case, point):
     """Frozen at this point of a start while another hub does the work: its late writes and deeds are refused."""
-    case.stand.start_proxy(slots=[0])
     frozen = await case.stand.hub(freeze_at=point)
     async with unanswered(case.start()):
         await frozen.froze_itself()
@@ -280,7 +281,6 @@ async def test_a_hub_that_wakes_after_its_lease_leaves_its_successors_server_alo
 
 async def test_a_hub_that_wakes_in_a_stop_of_long_ago_leaves_the_next_server_alone(case):
     """Frozen in a stop; another hub ends it and starts the server anew. The old stop is nobody's any more."""
-    case.stand.start_proxy(slots=[0])
     frozen = await case.stand.hub(freeze_at="stop.marked")
     await case.start()
     await until(case.is_ready)

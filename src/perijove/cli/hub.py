@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "CONFIGPROXY_AUTH_TOKEN"  # noqa: S105 - a variable's name
 
-# For the crash tests alone: a point of `perijove.lib.faults` at which this hub kills or freezes itself.
-# Read here and nowhere else, so that no configuration and no library can arm one.
-FAULT_VARIABLES = {"PERIJOVE_KILL_AT": signal.SIGKILL, "PERIJOVE_FREEZE_AT": signal.SIGSTOP}
+# For the crash tests alone: the file that says at which point of `perijove.lib.faults` this hub kills or freezes
+# itself. Read here and nowhere else, so that no configuration and no library can arm one.
+FAULT_VARIABLE = "PERIJOVE_FAULT_FILE"
 
 EPILOG = """
 [bold]Examples[/]
@@ -60,7 +61,7 @@ def hub(
     from perijove.lib.log import configure
 
     control = Control.attach()
-    _arm_fault()
+    _watch_faults()
     compiled = compile_files(
         files,
         prepare(data_dir),
@@ -83,12 +84,11 @@ def hub(
         run(compiled, sock, control)
 
 
-def _arm_fault() -> None:
-    from perijove.lib import faults
+def _watch_faults() -> None:
+    if file := os.environ.pop(FAULT_VARIABLE, ""):
+        from perijove.lib import faults
 
-    for variable, number in FAULT_VARIABLES.items():
-        if point := os.environ.pop(variable, ""):
-            faults.arm(point, number)
+        faults.watch(Path(file))
 
 
 def run(compiled: "Compiled", sock: socket.socket, control: Control | None) -> None:

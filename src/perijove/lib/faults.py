@@ -5,10 +5,14 @@ gets SIGKILL there, as a lost machine would give it: no finally block, no flush.
 instead, as a paused virtual machine does, and goes on when somebody sends SIGCONT, whatever has become of
 its leases meanwhile. Unarmed a point costs one comparison. The names are the steps of a start, a stop and
 a removal, and the crash suite walks all of `POINTS`.
+
+What is armed stands in a file, so that a test arms a process that runs: starting one takes longer than
+most of what is tested. The file is gone before the signal comes, so that the next process survives.
 """
 
 import os
 import signal
+from pathlib import Path
 
 POINTS = (
     "start.requested",
@@ -26,23 +30,28 @@ POINTS = (
     "remove.deleted",
 )
 
-_armed = ""
-_signal = signal.SIGKILL
+_file: Path | None = None
 
 
-def arm(point: str, number: signal.Signals = signal.SIGKILL) -> None:
-    """Send this process `number` at `point`, once; "" disarms.
+def arm(file: Path, point: str, number: signal.Signals = signal.SIGKILL) -> None:
+    """Processes that watch this file get the signal `number` at `point`: the first that comes there, once.
 
     Unknown names are an error: a typo would test nothing.
     """
-    global _armed, _signal
-    if point and point not in POINTS:
+    if point not in POINTS:
         raise ValueError(f"no fault point {point!r}; there are {', '.join(POINTS)}")
-    _armed, _signal = point, number
+    file.write_text(f"{point} {number:d}", encoding="ascii")
+
+
+def watch(file: Path) -> None:
+    """Let this process be armed by what others write into `file`."""
+    global _file  # noqa: PLW0603 - one process, one file
+    _file = file
 
 
 def hit(point: str) -> None:
-    global _armed  # noqa: PLW0603 - as above
-    if _armed == point:
-        _armed = ""
-        os.kill(os.getpid(), _signal)
+    if _file is not None and _file.exists():
+        armed, number = _file.read_text(encoding="ascii").split()
+        if armed == point:
+            _file.unlink()
+            os.kill(os.getpid(), int(number))

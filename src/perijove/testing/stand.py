@@ -22,8 +22,10 @@ from typing import Any
 import aiohttp
 import psutil
 
+from perijove.cli.hub import FAULT_VARIABLE
 from perijove.cli.listening import free_port
 from perijove.compose import DATABASE
+from perijove.lib import faults
 from perijove.plugins.processes import MARK
 from perijove.testing.browser import Browser
 from perijove.testing.hub import OPEN, config_for_tests, is_alive, write_config
@@ -41,6 +43,7 @@ class HubProcess:
     url: str
     process: subprocess.Popen[bytes]
     log_path: Path
+    slot: int
 
     @property
     def log(self) -> str:
@@ -114,19 +117,33 @@ class Stand:
     async def hub(
         self, *, kill_at: str = "", freeze_at: str = "", slot: int = 0, through_proxy: bool = True
     ) -> HubProcess:
-        """A hub that answers, on the port of this `slot`. It ends or freezes itself at the fault point."""
-        faults = {"PERIJOVE_KILL_AT": kill_at, "PERIJOVE_FREEZE_AT": freeze_at}
+        """A hub that answers, on the port of this `slot`: the one that runs there, or a new one.
+
+        It ends or freezes itself at the fault point.
+        """
+        hub = next((hub for hub in self.hubs if hub.slot == slot and not hub.ended), None)
+        if hub is None:
+            hub = self._start_hub(slot)
+            await hub.ready()
+        if through_proxy:
+            await hub.ready(self.url)
+        if kill_at or freeze_at:
+            faults.arm(self._fault_file, kill_at or freeze_at, signal.SIGKILL if kill_at else signal.SIGSTOP)
+        return hub
+
+    def _start_hub(self, slot: int) -> HubProcess:
         arguments = ["hub", "--hub-port", str(self.hub_ports[slot]), "--port", str(self.port)]
         arguments += [argument for file in self.files for argument in ("-f", str(file))]
         arguments += ["--data-dir", str(self.directory)]
         log = self.directory / f"hub-{len(self.hubs)}.log"
-        process = self._run(arguments, log, faults)
-        hub = HubProcess(f"http://127.0.0.1:{self.hub_ports[slot]}{self.base_url}", process, log)
+        process = self._run(arguments, log, {FAULT_VARIABLE: str(self._fault_file)})
+        hub = HubProcess(f"http://127.0.0.1:{self.hub_ports[slot]}{self.base_url}", process, log, slot)
         self.hubs.append(hub)
-        await hub.ready()
-        if through_proxy:
-            await hub.ready(self.url)
         return hub
+
+    @property
+    def _fault_file(self) -> Path:
+        return self.directory / "fault"
 
     def start_proxy(self, *, slots: Sequence[int] = ()) -> None:
         """Start the proxy, or another in its place, that asks the hubs of these slots, the first one first.
@@ -198,6 +215,15 @@ class Stand:
         with self._database() as connection:
             connection.execute("UPDATE servers SET lease_expires = '2000-01-01 00:00:00.000000'")
 
+    def is_at_rest(self) -> bool:
+        """One hub runs and has nothing to do."""
+        living = [hub for hub in self.hubs if not hub.ended]
+        if len(living) != 1 or living[0].frozen or self._fault_file.exists():
+            return False
+        with self._database() as connection:
+            [pending] = connection.execute("SELECT count(*) FROM servers WHERE desired != observed").fetchone()
+        return bool(pending == 0)
+
     def forget_servers(self) -> None:
         """No hub that comes now has anything to do: every server is stopped, and meant to be."""
         with self._database() as connection:
@@ -233,6 +259,7 @@ class Stand:
         for hub in self.hubs:
             if not hub.ended:
                 hub.kill()
+        self._fault_file.unlink(missing_ok=True)
         # Until a look finds nothing: one may have been starting another while it was killed. Not by waiting
         # for process ids to go: what is init here may take its time to collect them.
         while victims := self.processes():
