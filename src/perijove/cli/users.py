@@ -104,13 +104,13 @@ def add(
 
 @app.command(epilog="[bold]Example[/]\n\n  perijove users remove grace")
 def remove(names: Names, *, files: Files = None, data_dir: DataDir) -> None:
-    """Remove users whose servers are stopped. Their files are left alone."""
+    """Remove users with their servers, which a running hub stops and deletes; files in homes are left alone."""
     from perijove.cli.database import actor, run
-    from perijove.services import users
+    from perijove.services.removal import remove_user
 
     async def work(hub: "HubContext") -> None:
         for name in names:
-            await users.delete_user(hub, name, actor=actor())
+            await remove_user(hub, name, actor=actor())
             out.print(f"removed {name}", markup=False)
 
     run(files, data_dir, work)

@@ -9,13 +9,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 
-from perijove.domain.errors import Conflict, NotFound
+from perijove.domain.errors import Conflict, Invalid, NotFound
 from perijove.domain.states import Desired, Observed
 from perijove.lib.log import get_logger
 from perijove.services.context import HubContext
+from perijove.services.removal import remove_user
 from perijove.services.server_rows import from_row, query
 from perijove.services.servers import stop_row
-from perijove.services.users import delete_user
 from perijove.store.schema import servers, users
 
 log = get_logger(__name__)
@@ -83,7 +83,7 @@ async def _cull_users(hub: HubContext) -> int:
         found = (await connection.execute(select(users.c.name).where(condition).limit(BATCH))).scalars().all()
     for name in found:
         try:
-            await delete_user(hub, name, actor=ACTOR)
-        except (NotFound, Conflict) as error:  # gone, or active again meanwhile
+            await remove_user(hub, name, actor=ACTOR)
+        except (NotFound, Conflict, Invalid) as error:  # gone, or active again meanwhile
             log.info("user not culled", user=name, why=str(error))
     return len(found)

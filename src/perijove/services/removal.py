@@ -28,5 +28,8 @@ async def remove_user(hub: "HubContext", name: str, *, actor: str) -> None:
     for row in rows:
         left = deadline - hub.clock.monotonic()
         if await wait_settled(hub, row.id, max(left, 0)) is not None:
-            raise Invalid(f"{name}'s server {row.name!r} is still stopping; delete the user again in a while.")
+            raise Invalid(
+                f"{name}'s server {row.name!r} is still stopping. A hub must be running to delete it; "
+                "delete the user again in a while."
+            )
     await users.delete_user(hub, name, actor=actor)

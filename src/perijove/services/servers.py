@@ -145,9 +145,9 @@ async def stop_row(
         "next_attempt": None,
         "attempts": 0,
     }
-    # Nothing was ever called for a start that nobody has claimed: there is nothing to stop.
-    unclaimed = row.observed is Observed.STOPPED and not remove
-    if unclaimed:
+    # Nothing was ever called for a start that nobody has claimed: there is nothing to stop. Whoever has
+    # claimed it, and writes next, finds it unwanted and says so itself.
+    if row.observed is Observed.STOPPED and not remove and not await _claimed(tx, row):
         values |= {"deadline": None}
         await append_event(tx, row, {"progress": 100, "failed": True, "message": "Spawn cancelled"})
     await tx.execute(update(servers).where(servers.c.id == row.id).values(values))
@@ -161,6 +161,11 @@ async def stop_row(
     )
     tx.emit(_changed(row))
     return StopOutcome.ALREADY_STOPPED if settled and not remove else StopOutcome.STOPPING
+
+
+async def _claimed(tx: Transaction, row: ServerRow) -> bool:
+    expires = (await tx.execute(select(servers.c.lease_expires).where(servers.c.id == row.id))).scalar()
+    return expires is not None and expires > tx.now
 
 
 async def create_server(

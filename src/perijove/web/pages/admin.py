@@ -13,9 +13,9 @@ from starlette.responses import Response
 from perijove.domain.errors import Conflict, Forbidden, HubError, Invalid, LimitReached
 from perijove.services import servers
 from perijove.services.identity import Identity, require
-from perijove.services.progress import wait_settled
+from perijove.services.removal import remove_user
 from perijove.services.server_rows import list_servers, of_users
-from perijove.services.users import UserQuery, UserRow, create_users, delete_user, list_users, set_admin
+from perijove.services.users import UserQuery, UserRow, create_users, list_users, set_admin
 from perijove.web.pages.home import back_to
 from perijove.web.pages.server_view import ServerView, server_view
 from perijove.web.pages.view import Pages, text
@@ -229,15 +229,6 @@ async def _act(pages: Pages, request: Request, identity: Identity, action: str, 
         await require(hub, identity, f"delete:users!user={name}")
         if name == identity.name:
             raise Invalid("You cannot delete yourself.", field="users")
-        await _delete(pages, identity, name, address)
+        await remove_user(hub, name, actor=identity.name)
     else:
         raise Invalid("Unknown action.", field="action")
-
-
-async def _delete(pages: Pages, identity: Identity, name: str, address: str) -> None:
-    """Stop what runs, wait for it a little, then delete. Raises `Conflict` when something takes longer."""
-    hub = pages.hub
-    for row in await list_servers(hub, name, stopped=False):
-        await servers.request_stop(hub, user=name, name=row.name, actor=identity.name, address=address)
-        await wait_settled(hub, row.id, hub.options.slow_stop_timeout_seconds)
-    await delete_user(hub, name, actor=identity.name)
