@@ -2,6 +2,9 @@
 
 import pytest
 
+from perijove.config import load
+from perijove.deploy.release import GeneratedSecrets, Release
+from perijove.deploy.render import render
 from perijove.testing.kube.kubelet.images import Image
 from perijove.testing.kube.target import open_target
 
@@ -13,3 +16,18 @@ IMAGES = {"*singleuser*": Image(command=("jupyterhub-singleuser",), user=1000, g
 async def cluster():
     async with open_target(IMAGES) as target:
         yield target
+
+
+@pytest.fixture
+def rendered(tmp_path):
+    """A configuration's manifests by kind and name, and the notes."""
+    kept = GeneratedSecrets(cookie_secret="0" * 64, auth_token="1" * 64, crypt_keys="2" * 64)
+
+    def make(text: str = "", release: Release | None = None, secrets: GeneratedSecrets = kept):
+        config = tmp_path / "config.yaml"
+        config.write_text(text)
+        result = render(load([config]), release or Release(namespace="jhub"), secrets)
+        found = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in result.manifests}
+        return found, result.notes
+
+    return make

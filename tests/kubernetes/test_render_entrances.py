@@ -2,23 +2,7 @@
 
 import pytest
 
-from perijove.config import ConfigError, load
-from perijove.deploy.release import GeneratedSecrets, Release
-from perijove.deploy.render import render
-
-SECRETS = GeneratedSecrets(cookie_secret="0" * 64, auth_token="1" * 64, crypt_keys="2" * 64)
-
-
-@pytest.fixture
-def rendered(tmp_path):
-    def make(text: str):
-        config = tmp_path / "config.yaml"
-        config.write_text(text)
-        result = render(load([config]), Release(namespace="jhub"), SECRETS)
-        return {(item["kind"], item["metadata"]["name"]): item for item in result.manifests}, result.notes
-
-    return make
-
+from perijove.config import ConfigError
 
 # -- Ingress -------------------------------------------------------------------------------------
 
