@@ -20,6 +20,8 @@ def compile_nothing(data_dir: Path, around: Mapping[str, str]) -> Compiled:
     config.SharedPasswordAuthenticator.admin_users = {admin}
     config.SharedPasswordAuthenticator.allowed_users = {admin}
     config.SharedPasswordAuthenticator.admin_password = kept.password
+    # The first thing a person sees is their home and its Start, not a server that starts by itself.
+    config.JupyterHub.redirect_to_server = False
     local.without_files(config, data_dir, admin)
     options, notes = read_options(config, data_dir=data_dir, environment=around)
     return Compiled(

@@ -5,12 +5,12 @@ single-user server makes for each visitor). They are hit by machines, thousands 
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from traitlets.config import Config
 
@@ -48,7 +48,7 @@ def build_app(hub: HubContext, traits: Config, hub_facts: HubFacts) -> ASGIApp:
         *oauth.routes(hub, own.render),
         *metrics_routes(hub),
         *plugin_routes(own, traits, hub_facts),
-        *api.routes(hub),
+        Below(f"{base}/hub/api", api.routes(hub)),
         *pages.routes(own),
     ]
     app = Starlette(
@@ -57,6 +57,34 @@ def build_app(hub: HubContext, traits: Config, hub_facts: HubFacts) -> ASGIApp:
         exception_handlers=errors.handlers(hub, pages.error_renderer(own)),
     )
     return Front(hub, app, api.fast_paths(hub))
+
+
+class Below(BaseRoute):
+    """Many routes behind one comparison: a page does not try the patterns of the whole API first.
+
+    Not a `Mount`: paths of the API are written whole, as its clients and its document say them.
+    """
+
+    def __init__(self, prefix: str, routes: Sequence[BaseRoute]) -> None:
+        self._prefix = prefix
+        self._routes = routes
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if not scope["path"].startswith(self._prefix):
+            return Match.NONE, {}
+        partial: tuple[Match, Scope] = (Match.NONE, {})
+        for route in self._routes:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                return match, {**child, "perijove.route": route}
+            if match is Match.PARTIAL and partial[0] is Match.NONE:
+                partial = match, {**child, "perijove.route": route}
+        return partial
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Metrics are labelled with the route's own path.
+        scope["route"] = scope["perijove.route"]
+        await scope["route"].handle(scope, receive, send)
 
 
 class Front:
