@@ -27,10 +27,11 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class HTTPS:
-    """`listens`: proxies speak TLS. `port`: the public Service has a port 443."""
+    """`listens`: proxies speak TLS. `port`: the public Service has a port 443. `fetched`: by Let's Encrypt."""
 
     certificate: Certificate | None = None
     port: bool = False
+    fetched: bool = False
 
     @property
     def listens(self) -> bool:
@@ -77,9 +78,22 @@ def _letsencrypt(scope: Scope) -> HTTPS:
     if not rbac.uses_letsencrypt(scope):
         scope.note(_PATH, "HTTPS is off: `letsencrypt` needs `proxy.https.hosts`, the names to ask certificates for")
         return HTTPS()
+    text = (
+        f"needs a certificate in Secret {scope.names['proxy-public-tls']} (tls.crt, tls.key), which nothing fetches yet"
+    )
+    scope.note((*_PATH, "type"), text)
     if not scope.settings.proxy.https.letsencrypt.contact_email:
         scope.note((*_PATH, "letsencrypt"), "has no contactEmail: nobody hears of a certificate about to expire")
-    return HTTPS(Certificate(scope.names["proxy-public-tls"], optional=True), port=True)
+    return HTTPS(Certificate(scope.names["proxy-public-tls"], optional=True), port=True, fetched=True)
+
+
+def strict_transport_security(scope: Scope, https: HTTPS) -> str:
+    """As z2jh has it: with Let's Encrypt always, otherwise where somebody sets it."""
+    if not https.fetched and not (https.listens and scope.is_given("proxy", "traefik", "hsts")):
+        return ""
+    hsts = scope.settings.proxy.traefik.hsts
+    parts = [f"max-age={hsts.max_age}", "includeSubDomains" * hsts.include_subdomains, "preload" * hsts.preload]
+    return "; ".join(filter(None, parts))
 
 
 def manifests(scope: Scope, https: HTTPS) -> list[Manifest]:

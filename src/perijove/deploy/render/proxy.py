@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from perijove.deploy.release import AUTH_TOKEN
 from perijove.deploy.render import pods
-from perijove.deploy.render.https import CERTIFICATES_DIR, HTTPS
+from perijove.deploy.render.https import CERTIFICATES_DIR, HTTPS, strict_transport_security
 from perijove.deploy.render.hub import STOP_DELAY_SECONDS
 from perijove.deploy.render.scope import (
     CONFIG_HASH,
@@ -131,6 +131,7 @@ def _container(scope: Scope, https: HTTPS, volumes: Volumes) -> Manifest:
 
 
 def _arguments(scope: Scope, https: HTTPS) -> list[str]:
+    hub_url = f"http://{scope.names['hub']}:{HUB_PORT}"
     listen = [f"--port={HTTP_PORT}"]
     if (found := https.certificate) is not None:
         listen = [
@@ -141,15 +142,20 @@ def _arguments(scope: Scope, https: HTTPS) -> list[str]:
             f"--redirect-port={HTTP_PORT}",
             "--redirect-to=443",
         ]
+        if hsts := strict_transport_security(scope, https):
+            listen.append(f"--hsts={hsts}")
+        if https.fetched:
+            # Let's Encrypt asks any of the proxies what it told the hub.
+            listen.append(f"--acme-target={hub_url}")
     return [
         "proxy",
         "--ip=",
         *listen,
-        f"--hub-url=http://{scope.names['hub']}:{HUB_PORT}",
+        f"--hub-url={hub_url}",
         f"--base-url={scope.base_url}",
         f"--table={_STATE_DIR}/routes.json",
         f"--metrics-port={METRICS_PORT}",
-        f"--drain-seconds={_DRAIN_SECONDS}",
+        f"--drain-timeout={_DRAIN_SECONDS}",
         f"--log-format={scope.settings.perijove.log_format}",
         *(["--debug"] if scope.settings.debug.enabled else []),
     ]

@@ -6,6 +6,8 @@ What a key would have done is said with what does it here, so that nobody waits 
 from typing import Final
 
 from perijove.config.problems import KeyPath, NoteKind
+from perijove.config.schema.proxy import Traefik
+from perijove.config.validate import section_fields
 from perijove.deploy.render.scope import Scope
 
 _OWN_IMAGE: Final = "Perijove's own image runs; to add packages, build on it and name that in `perijove.image`"
@@ -21,7 +23,7 @@ _REASONS: Final[dict[str, str]] = {
     "proxy.chp.extraCommandLineFlags": _OWN_PROXY,
     "proxy.chp.defaultTarget": _OWN_PROXY,
     "proxy.chp.errorTarget": _OWN_PROXY,
-    "proxy.traefik": _NO_TRAEFIK,
+    **{f"proxy.traefik.{name}": _NO_TRAEFIK for name in section_fields(Traefik) if name != "hsts"},
     "proxy.secretSync": "there is nothing to synchronise: all proxies read one Secret",
     "enabled": "it is for charts that contain this one",
     "global": "it is for Helm's own messages",
