@@ -43,8 +43,14 @@ class Budgets:
         before = item.get("status") or {}
         reason = "SufficientPods" if allowed else "InsufficientPods"
         known = before.get("conditions") or ()
-        made = pods.condition(known, "DisruptionAllowed", status=bool(allowed), reason=reason, message="", now=now())
-        made.pop("lastUpdateTime")
+        made = {
+            "type": "DisruptionAllowed",
+            "status": "True" if allowed else "False",
+            "reason": reason,
+            "message": "",
+            "lastTransitionTime": now(),
+            "observedGeneration": item["metadata"]["generation"],
+        }
         old = next((one for one in known if one["status"] == made["status"]), None)
         status = {
             "currentHealthy": healthy,

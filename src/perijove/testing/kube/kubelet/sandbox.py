@@ -90,6 +90,7 @@ class Sandbox:
         self.spec = spec
         self.process = process
         self.isolated = isolated
+        self._killed = False
 
     @classmethod
     async def start(cls, spec: ContainerSpec, log: IO[bytes]) -> "Sandbox":
@@ -120,10 +121,14 @@ class Sandbox:
     async def wait(self) -> int:
         """The exit code as container runtimes tell it: 128 and the signal for one that was killed."""
         code = await self.process.wait()
+        if self._killed:
+            # `unshare` tells of its child's SIGKILL as a failure of its own.
+            return 128 + signal.SIGKILL
         return code if code >= 0 else 128 - code
 
     def signal(self, number: signal.Signals) -> None:
         """To the container's first process; SIGKILL ends all of them."""
+        self._killed = self._killed or (number == signal.SIGKILL and self.process.returncode is None)
         with suppress(ProcessLookupError):
             if not self.isolated:
                 if number == signal.SIGKILL:
