@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from perijove.config.merge import coalesce, merge_files
-from perijove.config.problems import ConfigError
+from perijove.config.problems import ConfigError, NoteKind
 from perijove.config.yaml import parse
 
 FILE = Path("values.yaml")
@@ -83,16 +83,19 @@ def test_a_value_and_its_key_know_file_line_and_column():
     assert str(node.where) == "values.yaml:3:5"
 
 
-def test_a_duplicate_key_is_an_error_that_names_both_lines():
-    (problem,) = problems_of("hub:\n  a: 1\n  b: 2\n  a: 3\n")
-    assert problem.path == ("hub", "a")
-    assert "line 2 and on line 4" in problem.message
-    assert problem.position.line == 4
+def test_of_a_duplicate_key_the_last_one_counts_and_a_note_names_both_lines():
+    document = parse("hub:\n  a: {one: 1}\n  b: 2\n  a: {two: 3}\n", FILE)
+    assert document.root.plain() == {"hub": {"a": {"two": 3}, "b": 2}}
+    (note,) = document.notes
+    assert (note.kind, note.path) == (NoteKind.DUPLICATE, ("hub", "a"))
+    assert "line 2 and on line 4" in note.message
+    assert note.position.line == 4
 
 
 def test_keys_that_only_become_equal_as_strings_are_duplicates_too():
-    (problem,) = problems_of('1: a\n"1": b\n')
-    assert "given twice" in problem.message
+    document = parse('1: a\n"1": b\n', FILE)
+    assert document.root.plain() == {"1": "b"}
+    assert "given twice" in document.notes[0].message
 
 
 @pytest.mark.parametrize(

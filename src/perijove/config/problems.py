@@ -68,6 +68,7 @@ class NoteKind(StrEnum):
     TRANSLATED = "translated"  # an old spelling; the message shows the new one
     KUBERNETES = "kubernetes"  # valid, but without effect on one machine
     UNKNOWN_TRAIT = "unknown-trait"  # a class setting nobody reads, probably misspelt
+    DUPLICATE = "duplicate"  # a key given twice in one map; the last one counts
     UNUSED = "unused"  # known to JupyterHub, without meaning here
     INFO = "info"
 

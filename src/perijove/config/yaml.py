@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from perijove.config.problems import ConfigError, KeyPath, Note, NoteKind, Position, Problem
+from perijove.config.problems import ConfigError, KeyPath, Note, NoteKind, Position, Problem, dotted
 from perijove.config.scalars import Scalar, key_text, resolve_plain, resolve_tagged
 
 # Anchors can grow a file without bound ("billion laughs"); no hand-written file comes near this.
@@ -189,17 +189,18 @@ class _Builder:
             if value.key_position is not None:
                 value = Node(value.value, value.position, text=value.text, style=value.style)
             value.key_position = at
-            if key in own:
-                self.duplicate((*path, key), own[key].where, at)
+            if (earlier := own.get(key)) is not None:
+                self.duplicate((*path, key), earlier.where, at)
             own[key] = value
         for source in merged:
             self.merge_into(own, source, path)
         return built
 
     def duplicate(self, path: KeyPath, first: Position, second: Position) -> None:
-        text = f"this key is given twice: on line {first.line} and on line {second.line}"
-        remedy = f"keep one of the two (Helm drops everything that line {first.line} says, silently)"
-        self.problem(path, text, second, remedy)
+        """Helm's reader takes the last one and says nothing; so must we, and say it."""
+        text = f"`{dotted(path)}` is given twice, on line {first.line} and on line {second.line}: "
+        text += f"everything that line {first.line} says is dropped, as by Helm; keep one of the two"
+        self.notes.append(Note(NoteKind.DUPLICATE, text, path, second))
 
     def key(self, event: Any, path: KeyPath) -> str:
         at = self.place(event.start_mark)
