@@ -12,7 +12,7 @@ from perijove.testing.kube.kubelet.environment import ConfigMissing
 from perijove.testing.kube.kubelet.hooks import HookFailed, run_hook
 from perijove.testing.kube.kubelet.images import base_environment
 from perijove.testing.kube.kubelet.probes import Probing
-from perijove.testing.kube.kubelet.sandbox import ContainerSpec, Sandbox
+from perijove.testing.kube.kubelet.sandbox import ContainerSpec, Hollow, Running, Sandbox
 from perijove.testing.kube.objects.resources import Object
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Container:
     restarts: int = 0
     ready: bool = False
     started: bool = False
-    sandbox: Sandbox | None = None
+    sandbox: Running | None = None
     # Why it is being killed, when that is not its own doing: OOMKilled.
     kill_reason: str = ""
     stopping: bool = False
@@ -227,8 +227,10 @@ class Container:
         reason = self.kill_reason or ("Completed" if code == 0 else "Error")
         return code, reason, self._message(code)
 
-    async def _start(self, spec: ContainerSpec, output: IO[bytes]) -> Sandbox:
+    async def _start(self, spec: ContainerSpec, output: IO[bytes]) -> Running:
         """Cancelled half-way, the process is there and nobody knows it: it is waited for, and ended."""
+        if self.pod.kubelet.images.find(self.spec["image"]).hollow:
+            return Hollow()
         starting = asyncio.ensure_future(Sandbox.start(spec, output))
         try:
             return await asyncio.shield(starting)
@@ -299,7 +301,7 @@ class Container:
         sandbox.signal(signal.SIGKILL)
         await sandbox.wait()
 
-    async def _pre_stop(self, sandbox: Sandbox) -> None:
+    async def _pre_stop(self, sandbox: Running) -> None:
         hook = (self.spec.get("lifecycle") or {}).get("preStop")
         if hook is None:
             return

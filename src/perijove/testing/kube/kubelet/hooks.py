@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from perijove.testing.kube.kubelet.sandbox import Sandbox
+from perijove.testing.kube.kubelet.sandbox import Running
 from perijove.testing.kube.objects.resources import Object
 
 
@@ -30,7 +30,7 @@ class Target:
         return f"{scheme}://{host}:{self.port(get['port'])}{path if path.startswith('/') else '/' + path}"
 
 
-async def run_hook(hook: Object, sandbox: Sandbox, target: Target) -> None:
+async def run_hook(hook: Object, sandbox: Running, target: Target) -> None:
     """Raises `HookFailed`."""
     if (command := (hook.get("exec") or {}).get("command")) is not None:
         await run_command(sandbox, command)
@@ -40,7 +40,7 @@ async def run_hook(hook: Object, sandbox: Sandbox, target: Target) -> None:
         await asyncio.sleep(pause["seconds"])
 
 
-async def run_command(sandbox: Sandbox, command: list[str]) -> None:
+async def run_command(sandbox: Running, command: list[str]) -> None:
     """Raises `HookFailed`."""
     process = await sandbox.run(command)
     try:

@@ -21,6 +21,8 @@ class Image:
     group: int = 0
     home: str = "/root"
     working_directory: str = "/"
+    # Runs nothing, and is running: for thousands of pods.
+    hollow: bool = False
 
 
 @dataclass

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from perijove.testing.kube.kubelet.volumes import Mount
 
@@ -81,6 +81,38 @@ mount --rbind /dev {root}/dev
 mount --rbind /sys {root}/sys
 mount -t proc proc {root}/proc
 """
+
+
+class Running(Protocol):
+    """A container that has been started."""
+
+    async def wait(self) -> int: ...
+
+    def signal(self, number: signal.Signals) -> None: ...
+
+    def first_process(self) -> int | None: ...
+
+    async def run(self, command: Sequence[str]) -> Process: ...
+
+
+class Hollow:
+    """No process: ends when it is asked to."""
+
+    def __init__(self) -> None:
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._ended)
+
+    def signal(self, number: signal.Signals) -> None:
+        if not self._ended.done():
+            self._ended.set_result(0 if number == signal.SIGTERM else 128 + number)
+
+    def first_process(self) -> int | None:
+        return None
+
+    async def run(self, command: Sequence[str]) -> Process:
+        raise OSError(f"a hollow container cannot run {' '.join(command)}")
 
 
 class Sandbox:
@@ -182,7 +214,7 @@ def _script(spec: ContainerSpec) -> str:
         closed = [one for one in Path(sys.executable).resolve().parents if not one.stat().st_mode & 0o001]
         lines += [f"chmod o+x {shlex.quote(f'{root}{parent}')}" for parent in closed]
     if spec.hosts is not None:
-        lines.append(f"mount --bind {spec.hosts} {root}/etc/hosts")
+        lines.append(f"mount --bind {spec.hosts} {_inside(root, '/etc/hosts')}")
     for mount in spec.mounts:
         lines += _bind(mount, root)
     home = spec.environment.get("HOME", "/")
@@ -197,13 +229,18 @@ def _script(spec: ContainerSpec) -> str:
     return "\n".join(lines)
 
 
+def _inside(root: Path, path: str) -> str:
+    """A path below the root, past links: an absolute one (/var/run) would lead out of it, onto this machine's files."""
+    return shlex.quote(f"{root}{os.path.realpath(path)}")
+
+
 def _make_directory(root: Path, path: str, spec: ContainerSpec) -> str:
-    place = shlex.quote(f"{root}{path}")
+    place = _inside(root, path)
     return f"[ -e {place} ] || {{ mkdir -p {place}; chown {spec.user}:{spec.group} {place}; }}"
 
 
 def _bind(mount: Mount, root: Path) -> list[str]:
-    source, target = shlex.quote(str(mount.source)), shlex.quote(f"{root}{mount.target}")
+    source, target = shlex.quote(str(mount.source)), _inside(root, mount.target)
     if mount.source.is_dir():
         lines = [f"mkdir -p {target}"]
     else:
