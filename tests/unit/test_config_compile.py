@@ -174,6 +174,12 @@ def test_on_kubernetes_servers_are_pods_with_z2jhs_traits(compiled):
     assert notes(result, NoteKind.KUBERNETES) == ""
 
 
+def test_files_of_a_pod_are_at_their_mount_path_and_need_no_note(compiled):
+    text = "hub: {extraFiles: {a: {mountPath: /etc/a, stringData: x}}}"
+    assert "one machine" in notes(compiled(text), NoteKind.INFO)
+    assert notes(compiled(text, target="kubernetes"), NoteKind.INFO) == ""
+
+
 def test_code_and_hub_config_override_the_keys_in_this_order(compiled):
     options = compiled("""
         hub:

@@ -49,7 +49,7 @@ class Compiler:
         self.notes += chart.notes
         self._class_traits()
         files = extra_files.write(self.settings.hub.extra_files, self.files_dir, self.given)
-        if files:
+        if files and self.target == "local":
             text = f"hub.extraFiles are below {self.files_dir} on one machine, not at their mountPath"
             self.notes.append(Note(NoteKind.INFO, text))
         extra, set_by_code = self._environment(), {}
