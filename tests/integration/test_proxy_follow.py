@@ -8,6 +8,7 @@ import stat
 import pytest
 
 from perijove.proxy import follow
+from perijove.proxy.fetch import Patience
 from perijove.proxy.options import ProxyTimeouts
 from perijove.testing.proxy import fake_hub, serve_proxy, target, wire
 from perijove.testing.waiting import until
@@ -24,7 +25,7 @@ async def ok(reader, writer):
 async def test_changes_arrive_by_the_watch():
     """Put, changed and deleted routes, without listing again."""
     async with fake_hub() as hub, target(ok) as url, serve_proxy(hub) as proxy, wire(proxy) as client:
-        table = proxy.plane.table
+        table = proxy.routing.table
         assert (await client.ask(ALICE)).json()["at"] == "hub"
         hub.change({"/user/al/": "http://127.0.0.1:1"})
         await until(lambda: "/user/al/" in table.routes)
@@ -52,7 +53,7 @@ async def test_a_request_under_way_outlives_its_route():
             await client.send(ALICE)
             await until(lambda: any(peer.exchange and peer.exchange.upstream for peer in proxy.plane.clients))
             hub.change(delete=("/user/al/",))
-            await until(lambda: "/user/al/" not in proxy.plane.table.routes)
+            await until(lambda: "/user/al/" not in proxy.routing.table.routes)
             go.set()
             assert (await client.answer()).body == b"ok"
 
@@ -63,14 +64,14 @@ async def test_with_the_hub_down_servers_go_on():
         hub.change({"/user/al/": url})
         async with serve_proxy(hub) as proxy, wire(proxy) as client:
             await hub.stop()
-            await until(lambda: not proxy.plane.follower.connected)
+            await until(lambda: not proxy.routing.connected)
             assert (await client.ask(ALICE)).body == b"ok"
             answer = await client.ask(b"GET /hub/home HTTP/1.1\r\nHost: h\r\nAccept: text/html\r\n\r\n")
             assert (answer.status, answer.field("retry-after")) == (503, "5")
             assert b"<html" in answer.body
             hub.change({"/user/bo/": url})
             await hub.start()
-            await until(lambda: "/user/bo/" in proxy.plane.table.routes)
+            await until(lambda: "/user/bo/" in proxy.routing.table.routes)
             assert hub.lists == 1
             assert (await client.ask(b"GET /hub/home HTTP/1.1\r\nHost: h\r\n\r\n")).json()["at"] == "hub"
 
@@ -87,7 +88,7 @@ async def test_a_proxy_that_is_too_far_behind_lists_again(why):
             hub.forget_log()
             hub.change({"/user/bo/": url})
         await hub.start()
-        await until(lambda: "/user/al/" in proxy.plane.table.routes)
+        await until(lambda: "/user/al/" in proxy.routing.table.routes)
         assert hub.lists == 2
 
 
@@ -102,7 +103,7 @@ async def test_another_replica_takes_over():
     ):
         await first.stop()
         second.change({"/user/al/": url})
-        await until(lambda: "/user/al/" in proxy.plane.table.routes)
+        await until(lambda: "/user/al/" in proxy.routing.table.routes)
         answer = await client.ask(b"POST /hub/login HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody")
         assert answer.json()["body"] == "body"
         assert len(second.requests) == 1
@@ -134,11 +135,11 @@ async def test_the_table_survives_a_restart_without_any_hub(tmp_path):
         assert list(tmp_path.iterdir()) == [place]
         await hub.stop()
         async with serve_proxy(hub, table_path=place, wait=False) as proxy, wire(proxy) as client:
-            await until(lambda: proxy.plane.table.loaded)
+            await until(lambda: proxy.routing.table.loaded)
             assert (await client.ask(ALICE)).body == b"ok"
             assert (await client.ask(b"GET /_perijove/healthz HTTP/1.1\r\nHost: h\r\n\r\n")).status == 200
             await hub.start()
-            await until(lambda: proxy.plane.follower.connected)
+            await until(lambda: proxy.routing.connected)
             assert hub.lists == 2
 
 
@@ -154,7 +155,7 @@ async def test_a_damaged_file_is_not_used(tmp_path, damage):
         async with serve_proxy(hub, table_path=place, wait=False) as proxy, wire(proxy) as client:
             assert (await client.ask(ALICE)).status == 503
             await hub.start()
-            await until(lambda: proxy.plane.follower.connected)
+            await until(lambda: proxy.routing.connected)
             assert (await client.ask(ALICE)).status == 200
 
 
@@ -162,13 +163,13 @@ async def test_a_full_disk_leaves_the_last_saved_table(tmp_path):
     """The routes in memory go on being served, and the old file stays whole."""
     place = tmp_path / "routes.json"
     async with fake_hub() as hub, target(ok) as url, serve_proxy(hub, table_path=place) as proxy, wire(proxy) as client:
-        await proxy.plane.follower.save_now()
+        await proxy.control.saved.save_now()
         before = place.read_bytes()
         # A directory in the way of the file beside it fails the write as a full disk does, for root, too.
         (tmp_path / f".routes.json.{os.getpid()}").mkdir()
         hub.change({"/user/al/": url})
-        await until(lambda: "/user/al/" in proxy.plane.table.routes)
-        await proxy.plane.follower.save_now()
+        await until(lambda: "/user/al/" in proxy.routing.table.routes)
+        await proxy.control.saved.save_now()
         assert place.read_bytes() == before
         assert (await client.ask(ALICE)).body == b"ok"
 
@@ -199,7 +200,7 @@ async def test_activity_reaches_the_hub_in_batches():
             for _ in range(3):
                 await client.ask(b"GET /user/bo/x HTTP/1.1\r\nHost: h\r\n\r\n")
             await client.ask(b"GET /hub/home HTTP/1.1\r\nHost: h\r\n\r\n")
-            await proxy.plane.follower.report_now()
+            await proxy.control.follower.report_now()
             assert list(hub.activity) == ["/user/al/"]
             assert hub.activity["/user/al/"].endswith("+00:00")
 
@@ -211,7 +212,7 @@ async def test_activity_that_the_hub_did_not_take_is_told_later():
         async with serve_proxy(hub, activity_seconds=0.05) as proxy, wire(proxy) as client:
             await hub.stop()
             await client.ask(ALICE)
-            await proxy.plane.follower.report_now()
+            await proxy.control.follower.report_now()
             assert not hub.activity
             await hub.start()
             await until(lambda: "/user/al/" in hub.activity)
@@ -222,20 +223,20 @@ async def test_a_silent_hub_is_left(monkeypatch):
     silent = asyncio.Event()
 
     async def mute(reader, writer):
-        await reader.readuntil(b"\r\n\r\n")
-        body = b'{"epoch":"e1","revision":1,"routes":[]}'
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-        await reader.readuntil(b"\r\n\r\n")
+        if b"/watch?" not in await reader.readuntil(b"\r\n\r\n"):
+            body = b'{"epoch":"e1","revision":1,"routes":[]}'
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            return
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         silent.set()
         await reader.read()
 
-    monkeypatch.setattr(follow, "_WATCH_TIMEOUT", follow.aiohttp.ClientTimeout(total=None, sock_read=0.05))
+    monkeypatch.setattr(follow, "_WATCHING", Patience(silence=0.05))
     async with fake_hub() as hub, target(mute) as quiet, target(ok) as url:
         hub.change({"/user/al/": url})
         async with serve_proxy(hub, hub_urls=[quiet, hub.url]) as proxy:
             await asyncio.wait_for(silent.wait(), 5)
-            await until(lambda: "/user/al/" in proxy.plane.table.routes)
+            await until(lambda: "/user/al/" in proxy.routing.table.routes)
 
 
 async def test_a_large_list_does_not_stop_the_traffic():
@@ -245,12 +246,12 @@ async def test_a_large_list_does_not_stop_the_traffic():
         async with serve_proxy(hub) as proxy, wire(proxy) as client:
             hub.change({f"/user/u{number}/": url for number in range(20_000)})
             hub.forget_log()
-            old = proxy.plane.table
+            old = proxy.routing.table
             proxy.reload()
             hub.change({"/user/zz/": url})
-            while proxy.plane.table is old:
+            while proxy.routing.table is old:
                 assert (await client.ask(ALICE)).body == b"ok"
-            assert len(proxy.plane.table) == 20_003
+            assert len(proxy.routing.table) == 20_003
 
 
 async def test_connecting_is_given_up_in_time():

@@ -427,7 +427,7 @@ async def test_hub_responses_wait_for_their_revision():
         hub.change({"/user/al/": "http://127.0.0.1:1"})
         answered = await client.answer()
         assert (answered.body, answered.field("x-perijove-revision")) == (b"moved", None)
-        assert "/user/al/" in proxy.plane.table.routes
+        assert "/user/al/" in proxy.routing.table.routes
 
 
 async def test_a_revision_that_never_comes_does_not_hold_for_ever():

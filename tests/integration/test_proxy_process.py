@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from perijove.proxy.options import TLSOptions
 from perijove.testing.proxy import fake_hub, serve_proxy, target, wire
 from perijove.testing.waiting import until
 
@@ -148,7 +149,8 @@ async def test_an_address_in_use_is_exit_code_one():
             output, _ = await child.communicate()
         child._transport.close()
         assert child.returncode == 1
-        assert b"cannot listen" in output
+        assert b"cannot start" in output
+        assert b"Address already in use" in output
         assert b"Traceback" not in output
 
 
@@ -191,7 +193,7 @@ async def test_https_for_clients_and_to_targets(certificate):
     async with fake_hub() as hub, target(handler, ssl=serving) as url:
         hub.change({"/user/al/": url})
         for authority, status in ((cert, 200), (None, 503)):
-            async with serve_proxy(hub, ssl_cert=cert, ssl_key=key, target_ca=authority) as proxy:
+            async with serve_proxy(hub, tls=TLSOptions(certificates=[(cert, key)]), target_ca=authority) as proxy:
                 reader, writer = await asyncio.open_connection(*proxy.addresses[0], ssl=trusting)
                 for _ in range(2):
                     writer.write(GET)

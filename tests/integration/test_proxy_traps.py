@@ -28,7 +28,7 @@ async def test_a_connection_paused_for_a_slow_client_is_reading_when_it_is_poole
                 assert len((await client.answer()).body) == BIG
                 async with wire(proxy) as other:
                     assert (await other.ask(b"GET /user/al/s HTTP/1.1\r\nHost: h\r\n\r\n")).body == b"xx"
-            (pool,) = proxy.plane.pools_for(url)
+            (pool,) = proxy.plane.upstreams.pools_for(url)
             await until(lambda: len(pool.idle) == pool.open)
             assert not any(connection.paused for connection in pool.idle)
 

@@ -15,7 +15,8 @@ def request(*fields, line=b"GET /user/a/x HTTP/1.1", host=b"Host: hub.org"):
 
 def sent_on(raw, *, trusted=False, tls=False, address="203.0.113.9"):
     head = read_request(raw)
-    return upstream_head(head, head.target, Downstream(address, trusted=trusted, tls=tls), b"id-1", b"t:80")
+    lines = Downstream(address, trusted=trusted, tls=tls).lines(head, b"id-1")
+    return upstream_head(head, head.target, lines, b"t:80")
 
 
 ADDED = (
@@ -129,7 +130,7 @@ def test_one_connection_may_name_several_hosts():
     outs = []
     for host in (b"a", b"b:1", b"a"):
         head = read_request(request(host=b"Host: " + host))
-        outs.append(upstream_head(head, head.target, downstream, b"i", b"t"))
+        outs.append(upstream_head(head, head.target, downstream.lines(head, b"i"), b"t"))
     assert [b"X-Forwarded-Host: b:1" in out for out in outs] == [False, True, False]
 
 

@@ -111,7 +111,7 @@ async def _supervise(directory: Path, hub_arguments: list[str], common: list[str
     def make_proxy(facts: HubFacts) -> Child:
         arguments = ["--hub-url", facts.hub_url, "--ip", facts.public_ip, "--port", str(facts.public_port)]
         # Ctrl-C is to take a moment, not as long as somebody has a notebook open.
-        arguments += ["--drain-seconds", "1"]
+        arguments += ["--drain-timeout", "1"]
         arguments += ["--base-url", facts.base_url, "--table", str(directory / "routes.json"), *common]
         if facts.ssl_cert:
             arguments += ["--ssl-cert", facts.ssl_cert, "--ssl-key", facts.ssl_key]

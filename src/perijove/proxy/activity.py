@@ -1,10 +1,11 @@
-"""Last activity per route, told to the hub in batches.
+"""Last activity per route: noted as it happens, told to the hub in batches.
 
-Noting it is one dict assignment; a batch that could not be delivered is merged with what came since. What a crash
-of the proxy loses is the activity of the last half minute.
+Noting it is two assignments; a batch that could not be delivered is merged with what came since. What a crash of
+the proxy loses is the activity of the last half minute.
 """
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from perijove.proxy.table import HUB, Route
@@ -20,18 +21,26 @@ class Activity:
 
     def touch(self, route: Route) -> None:
         if route.target is not HUB:
-            self._touched[route.prefix] = time.time()
+            self._touched[route.prefix] = route.last_activity = time.time()
+
+    def merge(self, touched: Mapping[str, float]) -> None:
+        """What another process has noted. Newer notes win."""
+        for prefix, at in touched.items():
+            if at > self._touched.get(prefix, 0.0):
+                self._touched[prefix] = at
+
+    def take_raw(self) -> dict[str, float]:
+        touched, self._touched = self._touched, {}
+        return touched
 
     def take(self) -> list[dict[str, str]]:
         """Everything noted, in batches for the wire."""
-        touched, self._touched = self._touched, {}
-        items = [(prefix, datetime.fromtimestamp(at, UTC).isoformat()) for prefix, at in touched.items()]
+        items = [(prefix, datetime.fromtimestamp(at, UTC).isoformat()) for prefix, at in self.take_raw().items()]
         return [dict(items[start : start + BATCH]) for start in range(0, len(items), BATCH)]
 
     def put_back(self, batch: dict[str, str]) -> None:
-        """Not delivered. Newer notes win."""
-        for prefix, at in batch.items():
-            self._touched.setdefault(prefix, datetime.fromisoformat(at).timestamp())
+        """Not delivered."""
+        self.merge({prefix: datetime.fromisoformat(at).timestamp() for prefix, at in batch.items()})
 
     def __len__(self) -> int:
         return len(self._touched)

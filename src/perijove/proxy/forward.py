@@ -72,7 +72,7 @@ class Exchange:
         route = self.route
         assert route is not None
         try:
-            return self.client.plane.pools_for(route.target)
+            return self.client.plane.upstreams.pools_for(route.target)
         except ValueError as error:
             self._complain("route leads nowhere", str(error))
             self.fail(503, "The address of this server is not usable.")
@@ -87,7 +87,7 @@ class Exchange:
                 problem = error
                 continue
             if pool is not pools[0]:
-                self.client.plane.prefer_hub(pool)
+                self.client.plane.upstreams.prefer_hub(pool)
             if self.over:
                 pool.give_back(upstream)
             else:
@@ -104,8 +104,14 @@ class Exchange:
         if not client.writable:
             upstream.pause_reading()
         place = upstream.pool.target
-        target = place.path + self.target if place.path else self.target
-        upstream.transport.write(upstream_head(self.head, target, client.downstream, self.request_id, place.authority))
+        rewriting = client.plane.rewriting
+        if rewriting is None:
+            target = place.path + self.target if place.path else self.target
+            extra = client.downstream.lines(self.head, self.request_id)
+            data = upstream_head(self.head, target, extra, place.authority)
+        else:
+            data = rewriting.head(self, place)
+        upstream.transport.write(data)
         if self.framing is not None:
             client.upload_buffered()
 
@@ -153,15 +159,15 @@ class Exchange:
         client = self.client
         if head.revision is not None and self.route is not None and self.route.target == HUB:
             head.must_drop(b"x-perijove-revision")
-            if not self.held and not client.plane.follower.reached(head.revision):
+            if not self.held and not client.plane.routing.reached(head.revision):
                 self.held = True
-                client.plane.follower.when_reached(head.revision, self._release)
+                client.plane.routing.when_reached(head.revision, self._release)
                 return False
         self.status = head.status
         # A response before the end of the request: what is left of the request can only be thrown away.
         self.close = self.close or head.until_close or self.framing is not None or client.plane.draining
         chunked = not self.decode_chunks and head.status not in BODILESS
-        data = client_head(head, close=self.close, chunked=chunked)
+        data = client_head(head, close=self.close, chunked=chunked, extra=client.fields)
         if body:
             self.sent += len(body)
             if len(body) < _JOINED_BYTES:
@@ -231,8 +237,24 @@ class Exchange:
         self.status = status
         closing = b"Connection: close\r\n\r\n" if self.close or self.client.plane.draining else b"\r\n"
         self.close = self.close or self.client.plane.draining
-        self.client.send(head + closing + (b"" if self.head_request else body))
+        self.client.send(head + self.client.fields + closing + (b"" if self.head_request else body))
         self._finish()
+
+    def target_silent(self) -> None:
+        """It has said nothing for longer than the operator allows."""
+        self._complain("target is silent", "no byte in time")
+        self._drop_upstream()
+        if self.status:
+            self._truncated("silence")
+        else:
+            self.fail(503)
+
+    def silent_since(self) -> float | None:
+        """Since when the target owes us bytes; None when it does not."""
+        upstream = self.upstream
+        if upstream is None or self.framing is not None or upstream.paused:
+            return None
+        return max(self.started, upstream.heard)
 
     def client_lost(self) -> None:
         """Nobody waits for the response any more: the target is told by a closed connection."""

@@ -44,6 +44,10 @@ class Downstream:
             self._host_lines = self._lines + self._about_host(head.host)
         return self._host_lines or self._lines + self._about_host(head.host)
 
+    def lines(self, head: RequestHead, request_id: bytes) -> bytes:
+        """All that is added to a request, to its blank line."""
+        return b"%sX-Request-ID: %s\r\n\r\n" % (self.forwarded(head), request_id)
+
     def _about_host(self, host: bytes | None) -> bytes:
         if host is None:
             return b"X-Forwarded-Port: %s\r\n" % self._default_port
@@ -71,16 +75,17 @@ class Downstream:
 
 
 def upstream_head(
-    head: RequestHead, target: bytes, downstream: Downstream, request_id: bytes, authority: bytes
+    head: RequestHead, target: bytes, extra: bytes, authority: bytes, *, change_origin: bool = False
 ) -> bytes:
-    """The request head for a target. `authority` stands in where an HTTP/1.0 client gave no Host."""
-    extra = downstream.forwarded(head) + b"X-Request-ID: %s\r\n\r\n" % request_id
+    """The request head for a target. `extra` are our own lines; `authority` stands in where an HTTP/1.0 client gave
+    no Host, and with `change_origin` always.
+    """
     raw = head.raw
     if head.host is None:
         extra = b"Host: %s\r\n%s" % (authority, extra)
-    elif head.absolute:
+    elif head.absolute or change_origin:
         head.must_drop(b"host")
-        extra = b"Host: %s\r\n%s" % (head.host, extra)
+        extra = b"Host: %s\r\n%s" % (authority if change_origin else head.host, extra)
     if head.upgrade is not None:
         head.must_drop(b"upgrade")
         extra = b"Connection: Upgrade\r\nUpgrade: %s\r\n%s" % (head.upgrade, extra)
@@ -96,16 +101,18 @@ def upstream_head(
     return b"%s %s HTTP/1.1%s%s" % (head.method, target, fields, extra)
 
 
-def client_head(head: ResponseHead, *, close: bool, chunked: bool) -> bytes:
-    """The response head for a client. `chunked`: the body goes out in chunks (if it came so)."""
+def client_head(head: ResponseHead, *, close: bool, chunked: bool, extra: bytes = b"") -> bytes:
+    """The response head for a client. `chunked`: the body goes out in chunks (if it came so). `extra`: our lines."""
     drop = head.drop
+    if extra and head.own_hsts:
+        drop = (drop or set()) | {b"strict-transport-security"}
     if head.chunked and not chunked:
         drop = (drop or set()) | {b"transfer-encoding"}
     if drop is None and not close and head.minor:
-        return head.raw
+        return head.raw[:-2] + extra + b"\r\n" if extra else head.raw
     line = b"HTTP/1.1 %d %s" % (head.status, head.reason)
     fields = _without(head.raw, head.line_end, drop) if drop else head.raw[head.line_end : -2]
-    return b"%s%s%s" % (line, fields, b"Connection: close\r\n\r\n" if close else b"\r\n")
+    return b"%s%s%s%s" % (line, fields, extra, b"Connection: close\r\n\r\n" if close else b"\r\n")
 
 
 def _without(raw: bytes, line_end: int, drop: set[bytes]) -> bytes:

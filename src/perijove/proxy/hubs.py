@@ -1,18 +1,11 @@
-"""The hubs as the proxy's own client: any replica will do, and a dead one is passed over.
-
-aiohttp, not the data plane: a few requests a minute, where time-outs and clarity matter more than microseconds.
-"""
+"""The hubs as the proxy's own client: any replica will do, and a dead one is passed over."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-import aiohttp
-
+from perijove.proxy.fetch import Fetched, Patience, fetch
 from perijove.proxy.options import ProxyOptions
-from perijove.proxy.targets import target_tls
-
-CLIENT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
+from perijove.proxy.upstreams import Upstreams
 
 
 class HubRefused(Exception):
@@ -24,28 +17,17 @@ class HubRefused(Exception):
 
 
 class Hubs:
-    """One session, a list of addresses, and which of them answered last."""
+    """A list of addresses, and which of them answered last."""
 
-    def __init__(self, options: ProxyOptions) -> None:
+    def __init__(self, options: ProxyOptions, upstreams: Upstreams) -> None:
         self._urls = [url.rstrip("/") for url in options.hub_urls]
+        self._pools = [upstreams.hub_pool(url) for url in self._urls]
         self._base_url = options.base_url
         self._token = options.token
-        self._tls = target_tls(options) if any(url.startswith("https:") for url in self._urls) else True
         self._current = 0
-        self._session: aiohttp.ClientSession | None = None
 
     def __len__(self) -> int:
         return len(self._urls)
-
-    async def open(self) -> None:
-        # The public side's limit on connections must not keep the follower from its hub.
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls)
-        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     def pass_over(self) -> None:
         """The current hub does not answer: ask the next."""
@@ -57,14 +39,14 @@ class Hubs:
 
     @asynccontextmanager
     async def request(
-        self, method: str, path: str, *, within: aiohttp.ClientTimeout, authorized: bool = True, **rest: Any
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Ask the current hub for `path` under the base URL. Raises one of CLIENT_ERRORS."""
-        if self._session is None:
-            raise aiohttp.ClientConnectionError("closed")
-        headers = {"Authorization": f"token {self._token}"} if authorized else {}
-        url = f"{self.current}{self._base_url}{path}"
-        async with self._session.request(
-            method, url, headers=headers, timeout=within, allow_redirects=False, **rest
-        ) as response:
-            yield response
+        self, method: str, path: str, *, patience: Patience, authorized: bool = True, body: bytes = b""
+    ) -> AsyncIterator[Fetched]:
+        """Ask the current hub for `path` under the base URL. Raises OSError."""
+        fields = {"Authorization": f"token {self._token}"} if authorized else {}
+        if body:
+            fields["Content-Type"] = "application/json"
+        pool = self._pools[self._current]
+        async with fetch(
+            pool, method, f"{self._base_url}{path}", fields=fields, body=body, patience=patience
+        ) as fetched:
+            yield fetched

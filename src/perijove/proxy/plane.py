@@ -4,27 +4,25 @@ One object, handed to each connection; everything in it belongs to the one threa
 """
 
 import asyncio
-import ssl
-import time
-from collections.abc import Callable, Coroutine, Sequence
+import errno
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from perijove.lib.log import get_logger
 from perijove.proxy.access import AccessLog
 from perijove.proxy.activity import Activity
+from perijove.proxy.admission import Admission
 from perijove.proxy.complaints import Complaints
-from perijove.proxy.follow import Follower
 from perijove.proxy.forward import Exchange
-from perijove.proxy.hubs import Hubs
-from perijove.proxy.metrics import Metrics
+from perijove.proxy.metrics import Gauges, Metrics
 from perijove.proxy.options import ProxyOptions, TrustedPeers
 from perijove.proxy.pages import ErrorPages
 from perijove.proxy.response_head import SWITCHING
+from perijove.proxy.rewrite import Rewriting
+from perijove.proxy.routing import Routing
 from perijove.proxy.server import ClientConnection
-from perijove.proxy.table import HUB, RouteTable, starting_table
-from perijove.proxy.targets import read_target, target_tls
 from perijove.proxy.upgrade import TunnelEnd
-from perijove.proxy.upstream import Pool
+from perijove.proxy.upstreams import Upstreams
 
 log = get_logger(__name__)
 
@@ -33,6 +31,10 @@ _DRAIN_POLL_SECONDS = 0.02
 _SUCCESS = 2
 _CHP_HEALTH = b"_chp_healthz"
 _HEALTH = b"_perijove"
+# From this share of the connections there may be, idle ones make room.
+_CROWDED = 0.9
+_QUIET_SECONDS = 10.0
+_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class DataPlane:
@@ -40,52 +42,73 @@ class DataPlane:
 
     health_segments = frozenset((_CHP_HEALTH, _HEALTH))
 
-    def __init__(self, options: ProxyOptions, *, max_clients: int = 0) -> None:
+    def __init__(
+        self,
+        options: ProxyOptions,
+        *,
+        routing: Routing,
+        upstreams: Upstreams,
+        activity: Activity,
+        max_clients: int = 0,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.options = options
-        # Not the loop's: that is a call more on asyncio, and rounded to milliseconds on uvloop.
-        self.time: Callable[[], float] = time.monotonic
-        self.now = self.time()
-        """As of the last sweep: good enough for deadlines of many seconds."""
-        self.table: RouteTable = starting_table(options.base_url)
+        self.routing = routing
+        self.upstreams = upstreams
+        self.activity = activity
+        self.time = upstreams.time
         self.trusted = TrustedPeers(options.trusted_networks())
-        self.activity = Activity()
-        self.metrics = Metrics(self._gauges)
+        self.admission = Admission(options.limits, self.trusted, self.time)
+        self.rewriting = None if options.rewrite.plain() else Rewriting(options.rewrite)
+        self.special_cases = bool(options.redirect_listen or options.redirect_sockets or self.admission.counts_requests)
+        """Whether a request may have to be answered otherwise before it is sent on."""
+        rate = options.limits.body_bytes_per_second
+        self.seconds_per_body_byte = 1 / rate if rate else float("inf")
+        self.metrics = Metrics(self.gauges)
         self.pages = ErrorPages(self)
-        self.hubs = Hubs(options)
-        self.follower = Follower(self, self.hubs)
         self.complaints = Complaints(self.time)
         self.access = AccessLog(options.access_log) if options.access_log != "off" else None
         self.clients: set[ClientConnection] = set()
         self.tunnels: set[TunnelEnd] = set()
         self.draining = False
         self._max_clients = max_clients
-        self._full = False
+        self._full_until = 0.0
+        self._exhausted_until = 0.0
         self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pools: dict[str, tuple[Pool, ...]] = {}
-        self._hub_pools = tuple(Pool(self, read_target(url)) for url in options.hub_urls)
-        self._target_tls: ssl.SSLContext | None = None
 
-    # -- targets
+    # -- connections
 
-    def pools_for(self, target: str) -> tuple[Pool, ...]:
-        """Where to connect, best first. Raises ValueError for a target that is no address."""
-        if target is HUB:
-            return self._hub_pools
-        pools = self._pools.get(target)
-        if pools is None:
-            pools = self._pools[target] = (Pool(self, read_target(target)),)
-        return pools
+    def admits(self, client: ClientConnection) -> bool:
+        if self.admission.counts_connections and not self.admission.arrives(client.downstream.address.decode()):
+            self.metrics.limited("clients_per_address")
+            return False
+        return True
 
-    def prefer_hub(self, pool: Pool) -> None:
-        """It answered where the first one did not."""
-        self._hub_pools = (pool, *(other for other in self._hub_pools if other is not pool))
+    def is_full(self) -> bool:
+        if not 0 < self._max_clients < len(self.clients) + len(self.tunnels):
+            return False
+        self.metrics.limited("clients")
+        now = self.upstreams.now
+        if now >= self._full_until:
+            log.error("too many connections: new ones are refused", limit=self._max_clients)
+            self._full_until = now + _QUIET_SECONDS
+        return True
 
-    def target_tls(self) -> ssl.SSLContext:
-        if self._target_tls is None:
-            self._target_tls = target_tls(self.options)
-        return self._target_tls
+    def client_ended(self, client: ClientConnection) -> None:
+        self.clients.discard(client)
+        if self.admission.counts_connections:
+            self.admission.leaves(client.downstream.address.decode())
+
+    def tunnel_began(self, end: TunnelEnd, address: bytes) -> None:
+        self.tunnels.add(end)
+        if self.admission.counts_connections:
+            end.address = address
+
+    def tunnel_ended(self, end: TunnelEnd) -> None:
+        self.tunnels.discard(end)
+        if end.address:
+            self.admission.leaves(end.address.decode())
 
     # -- what exchanges report
 
@@ -107,17 +130,10 @@ class DataPlane:
         if segments[1:] == [_CHP_HEALTH]:
             return True, b'{"status":"OK"}'
         if segments[1:] == [_HEALTH, b"healthz"]:
-            if self.table.loaded and not self.draining:
+            if self.routing.table.loaded and not self.draining:
                 return True, b'{"status":"OK"}'
             return False, b'{"status":"draining"}' if self.draining else b'{"status":"no routes yet"}'
         return None
-
-    def is_full(self) -> bool:
-        full = 0 < self._max_clients < len(self.clients) + len(self.tunnels)
-        if full and not self._full:
-            log.error("too many connections: new ones are refused", limit=self._max_clients)
-        self._full = full
-        return full
 
     # -- background work
 
@@ -134,41 +150,61 @@ class DataPlane:
 
     def sweep(self) -> None:
         """Close what is overdue and write what is buffered; once a second."""
-        now = self.now = self.time()
-        for client in [client for client in self.clients if client.deadline < now]:
+        now = self.time()
+        self.upstreams.sweep(now)
+        crowded = 0 < self._max_clients * _CROWDED < len(self.clients) + len(self.tunnels)
+        for client in [client for client in self.clients if client.deadline < now or (crowded and client.idle)]:
             client.expire()
-        oldest = now - self.options.timeouts.idle_upstream_seconds
-        for pool in self._hub_pools:
-            pool.close_idle(oldest)
-        for target, (pool,) in list(self._pools.items()):
-            pool.close_idle(oldest)
-            if not pool.open:
-                del self._pools[target]
+        if self.options.timeouts.target_silence_seconds:
+            self._end_silent(now - self.options.timeouts.target_silence_seconds)
         self.complaints.forget_old()
+        self.admission.forget_old()
         if self.access is not None:
             self.access.flush()
+
+    def _end_silent(self, oldest: float) -> None:
+        for client in list(self.clients):
+            exchange = client.exchange
+            if exchange is not None and client.writable and (since := exchange.silent_since()) and since < oldest:
+                exchange.target_silent()
 
     async def keep_sweeping(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             self.sweep()
 
-    def _gauges(self) -> dict[str, tuple[str, float]]:
-        pools = [*self._hub_pools, *(pool for pools in self._pools.values() for pool in pools)]
+    def note_loop_error(self, context: dict[str, Any]) -> None:
+        """What nobody has caught, in the log's format. Running out of descriptors is no bug, and comes in floods."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+            now = self.upstreams.now
+            if now >= self._exhausted_until:
+                self._exhausted_until = now + _QUIET_SECONDS
+                log.error(
+                    "out of file descriptors: connections wait until others end; raise the limit (ulimit -n)",
+                    problem=str(error),
+                    clients=len(self.clients),
+                    upgraded=len(self.tunnels),
+                )
+            return
+        log.error(context.get("message", "unhandled error"), exc_info=error)
+
+    def gauges(self) -> Gauges:
         return {
-            "routes": ("Routes in the table", len(self.table)),
-            "route_revision": ("Revision of the table", self.follower.revision),
-            "hub_connected": ("1 while a hub's routes are followed", float(self.follower.connected)),
-            "client_connections": ("Open connections of clients, without upgraded ones", len(self.clients)),
-            "upgraded_connections": ("Open upgraded connections", len(self.tunnels)),
-            "upstream_connections": ("Open connections to targets", sum(pool.open for pool in pools)),
+            "routes": len(self.routing.table),
+            "route_revision": self.routing.revision,
+            "hub_connected": self.routing.connected,
+            "workers": 1,
+            "client_connections": len(self.clients),
+            "upgraded_connections": len(self.tunnels),
+            "upstream_connections": self.upstreams.open,
         }
 
     # -- stopping
 
     async def drain(self, seconds: float) -> None:
         """Let requests and upgraded connections end, for at most `seconds`; then cut them."""
-        self.draining = True
+        self.draining = self.upstreams.draining = True
         for client in list(self.clients):
             client.drain()
         deadline = self.time() + seconds
@@ -184,9 +220,6 @@ class DataPlane:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for pools in (self._hub_pools, *self._pools.values()):
-            for pool in pools:
-                pool.close_idle(float("inf"))
-        await self.hubs.close()
+        self.upstreams.close()
         if self.access is not None:
             self.access.flush()

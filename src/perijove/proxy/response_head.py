@@ -9,7 +9,7 @@ from perijove.proxy.head import NOT_NOMINABLE, BadHead, Sink, options_of, spelli
 _NAMES = spellings(
     (
         *("Connection", "Content-Length", "Transfer-Encoding", "Upgrade", "Keep-Alive", "Proxy-Connection"),
-        "X-Perijove-Revision",
+        *("X-Perijove-Revision", "Strict-Transport-Security"),
     )
 )
 # llhttp lets these through, and some client might read one as the end of the line.
@@ -43,7 +43,7 @@ class ResponseHead:
     """A response as received. `drop` are the (lower-case) names that must not be sent on."""
 
     __slots__ = (
-        *("chunked", "close", "drop", "length", "line_end", "minor", "raw"),
+        *("chunked", "close", "drop", "length", "line_end", "minor", "own_hsts", "raw"),
         *("reason", "revision", "status", "until_close"),
     )
 
@@ -58,6 +58,7 @@ class ResponseHead:
         self.until_close = False
         """The body ends with the connection."""
         self.revision: int | None = None
+        self.own_hsts = False
         self.drop: set[bytes] | None = None
 
     def must_drop(self, *names: bytes) -> None:
@@ -88,6 +89,8 @@ def read_response(raw: bytes) -> ResponseHead:
             head.must_drop(name, *(option for option in options if option not in NOT_NOMINABLE))
         elif name == b"x-perijove-revision":
             head.revision = int(value) if _REVISION.fullmatch(value.strip()) else None
+        elif name == b"strict-transport-security":
+            head.own_hsts = True
         else:
             head.must_drop(name)
     return head

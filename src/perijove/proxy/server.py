@@ -9,6 +9,7 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING, cast
 
+from perijove.proxy.entrance import ACME_PREFIX, Entrance, redirect
 from perijove.proxy.forward import Exchange
 from perijove.proxy.head import BadHead
 from perijove.proxy.headers import Downstream
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from perijove.proxy.plane import DataPlane
 
 _LINGER_BYTES = 1 << 20
+# What the start of a body, or of its going on after the target was busy, may take; more is earned by sending.
+_FIRST_BODY_SECONDS = 60.0
 _REASONS = {400: b"Bad Request", 405: b"Method Not Allowed", 408: b"Request Timeout", 417: b"Expectation Failed"}
 _REASONS |= {431: b"Request Header Fields Too Large", 501: b"Not Implemented", 505: b"HTTP Version Not Supported"}
 
@@ -27,12 +30,15 @@ class ClientConnection(asyncio.Protocol):
     """One connection of the public side."""
 
     __slots__ = (
-        *("_blocked", "_buffer", "_eof", "_lingering", "_paused", "_reading", "_sent", "_waiting"),
-        *("deadline", "downstream", "exchange", "plane", "transport", "writable"),
+        *("_blocked", "_buffer", "_entrance", "_eof", "_lingering", "_paused", "_reading", "_sent", "_waiting"),
+        *("deadline", "downstream", "exchange", "fields", "plane", "transport", "writable"),
     )
 
-    def __init__(self, plane: "DataPlane") -> None:
+    def __init__(self, plane: "DataPlane", entrance: Entrance) -> None:
         self.plane = plane
+        self._entrance = entrance
+        self.fields = entrance.fields
+        """Lines added to every response."""
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.downstream = cast("Downstream", None)
         self.exchange: Exchange | None = None
@@ -65,9 +71,9 @@ class ClientConnection(asyncio.Protocol):
             self.downstream = Downstream(address, trusted=address in plane.trusted, tls=tls)
         else:
             self.downstream = Downstream("127.0.0.1", trusted=True, tls=tls)
-        self.deadline = plane.now + plane.options.timeouts.head_seconds
+        self.deadline = plane.upstreams.now + plane.options.timeouts.head_seconds
         plane.clients.add(self)
-        if plane.is_full():
+        if not plane.admits(self) or plane.is_full():
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -101,24 +107,26 @@ class ClientConnection(asyncio.Protocol):
         # A client that only half closed looks like one that has gone, until a write fails. So it gets its answer,
         # as long as some of it comes now and then (see `expire`).
         self._sent = exchange.sent if exchange is not None else 0
-        self.deadline = self.plane.now + self.plane.options.timeouts.half_closed_seconds
+        self.deadline = self.plane.upstreams.now + self.plane.options.timeouts.half_closed_seconds
         return self.transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self.plane.clients.discard(self)
+        self.plane.client_ended(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.client_lost()
 
     def pause_writing(self) -> None:
         self.writable = False
-        self.deadline = self.plane.now + self.plane.options.timeouts.send_seconds
+        self.deadline = self.plane.upstreams.now + self.plane.options.timeouts.send_seconds
         if self.exchange is not None and self.exchange.upstream is not None:
             self.exchange.upstream.pause_reading()
 
     def resume_writing(self) -> None:
         self.writable = True
-        self.deadline = inf if self.exchange else self.plane.now + self.plane.options.timeouts.keep_alive_seconds
+        self.deadline = (
+            inf if self.exchange else self.plane.upstreams.now + self.plane.options.timeouts.keep_alive_seconds
+        )
         if self.exchange is not None:
             if self.exchange.upstream is not None:
                 self.exchange.upstream.resume_reading()
@@ -136,14 +144,20 @@ class ClientConnection(asyncio.Protocol):
         exchange = self.exchange
         assert exchange is not None
         buffered, self._buffer = self._buffer, b""
+        self.deadline = self.plane.upstreams.now + _FIRST_BODY_SECONDS
         self._upload(exchange, buffered)
         self._check_reading()
         if self._eof and exchange.framing is not None:
             self.transport.close()
 
     def _upload(self, exchange: Exchange, data: bytes) -> None:
-        self.deadline = self.plane.now + self.plane.options.timeouts.body_seconds
-        self._buffer = exchange.upload(data) if data else b""
+        plane = self.plane
+        self._buffer = b""
+        if data:
+            # Each byte buys time, so that one now and then is not enough to stay for ever.
+            latest = plane.upstreams.now + plane.options.timeouts.body_seconds
+            self.deadline = min(self.deadline + len(data) * plane.seconds_per_body_byte, latest)
+            self._buffer = exchange.upload(data)
         if exchange.framing is None or self._blocked:
             self.deadline = inf
 
@@ -152,7 +166,7 @@ class ClientConnection(asyncio.Protocol):
         self._blocked = not possible
         self.deadline = inf
         if possible and self.exchange is not None and self.exchange.framing is not None:
-            self.deadline = self.plane.now + self.plane.options.timeouts.body_seconds
+            self.deadline = self.plane.upstreams.now + _FIRST_BODY_SECONDS
         self._check_reading()
 
     def exchange_done(self, *, close: bool, linger: bool) -> None:
@@ -161,12 +175,12 @@ class ClientConnection(asyncio.Protocol):
         if close or (self._eof and not self._buffer):
             self._close(linger=linger)
             return
-        self.deadline = self.plane.now + self.plane.options.timeouts.keep_alive_seconds
+        self.deadline = self.plane.upstreams.now + self.plane.options.timeouts.keep_alive_seconds
         if self.writable:
             if (self._buffer or self._paused) and not self._reading:
                 self._next()
         else:
-            self.deadline = self.plane.now + self.plane.options.timeouts.send_seconds
+            self.deadline = self.plane.upstreams.now + self.plane.options.timeouts.send_seconds
             self._waiting = True
 
     def abort(self) -> None:
@@ -178,6 +192,11 @@ class ClientConnection(asyncio.Protocol):
         self.exchange = None
         self.plane.clients.discard(self)
         return self._buffer
+
+    @property
+    def idle(self) -> bool:
+        """Kept alive, and nothing is going on."""
+        return self.exchange is None and not self._buffer and not self._waiting and not self._lingering
 
     def refuse(self, status: int, reason: str, *, answer: bool = True) -> None:
         """This connection cannot be understood any further."""
@@ -222,7 +241,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _incomplete(self, data: bytes) -> None:
         if not self._buffer and data:
-            self.deadline = self.plane.now + self.plane.options.timeouts.head_seconds
+            self.deadline = self.plane.upstreams.now + self.plane.options.timeouts.head_seconds
         self._buffer = data
         if len(data) > self.plane.options.limits.head_bytes:
             self.refuse(431, "request head too long")
@@ -238,16 +257,37 @@ class ClientConnection(asyncio.Protocol):
             self.refuse(400, str(error))
             return
         self.deadline = inf
-        if resolved.segments[1] in self.plane.health_segments and self._health(head, resolved.segments):
+        plane = self.plane
+        if resolved.segments[1] in plane.health_segments and self._health(head, resolved.segments):
             return
         # Equal means the very object: heads are forwarded as they came only then.
         target = head.target if resolved.target == head.target else resolved.target
-        route = self.plane.table.find(resolved)
+        table = plane.routing.table
+        route = table.find(resolved, head.host)
         exchange = self.exchange = Exchange(self, head, target, route)
+        if plane.special_cases and self._special(exchange):
+            return
         if route is not None:
             exchange.start()
         else:
-            exchange.fail(404 if self.plane.table.loaded else 503)
+            exchange.fail(404 if table.loaded else 503)
+
+    def _special(self, exchange: Exchange) -> bool:
+        """What only some proxies do, before a request is sent on; True when it has been answered."""
+        plane = self.plane
+        head = exchange.head
+        if self._entrance.redirects_to and (exchange.route is None or exchange.route.prefix != ACME_PREFIX):
+            exchange.close = exchange.close or exchange.framing is not None
+            exchange.answer(*redirect(head, exchange.target, self._entrance.redirects_to))
+            return True
+        if plane.admission.counts_requests:
+            forwarded_for = head.forwarded.get(b"x-forwarded-for") if head.forwarded else None
+            client = plane.admission.client(self.downstream.address.decode(), forwarded_for)
+            if plane.admission.wait_for(client) > 0:
+                plane.metrics.limited("requests_per_second")
+                exchange.fail(429)
+                return True
+        return False
 
     def _health(self, head: RequestHead, segments: list[bytes]) -> bool:
         answer = self.plane.health(segments)
@@ -293,7 +333,7 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = inf
         if self._eof and self.exchange is not None and self.writable and self._sent != self.exchange.sent:
             self._sent = self.exchange.sent
-            self.deadline = self.plane.now + self.plane.options.timeouts.half_closed_seconds
+            self.deadline = self.plane.upstreams.now + self.plane.options.timeouts.half_closed_seconds
         elif self.exchange is None and self._buffer and not self._waiting:
             self.refuse(408, "the request did not arrive in time")
         elif self.exchange is None and self.writable and not self.transport.is_closing():
@@ -313,13 +353,13 @@ class ClientConnection(asyncio.Protocol):
         if linger and self.transport.can_write_eof() and not self._eof and not self.transport.is_closing():
             self._lingering = _LINGER_BYTES
             self._buffer = b""
-            self.deadline = self.plane.now + self.plane.options.timeouts.linger_seconds
+            self.deadline = self.plane.upstreams.now + self.plane.options.timeouts.linger_seconds
             self._blocked = False
             self._check_reading()
             self.transport.write_eof()
         else:
             # What is unsent still goes out, but a client that takes none of it must not keep us.
-            self.deadline = self.plane.now + self.plane.options.timeouts.send_seconds
+            self.deadline = self.plane.upstreams.now + self.plane.options.timeouts.send_seconds
             self.transport.close()
 
 

@@ -1,15 +1,16 @@
 """The route table: longest segment prefix, in time that does not depend on the number of routes.
 
-A tree of dicts keyed by canonical path segments; a node keeps its own route under the key `None`. A table is
-replaced as a whole by a list (one assignment) and changed in place by a watch's line. In place is as atomic: one
-call without an await, on the thread that also looks routes up, and requests under way hold their `Route`, not the
-table. The alternative, a copied table per change, costs a millisecond each at 100,000 routes.
+A tree of dicts keyed by canonical path segments; a node keeps its own route under the key `None`. With host
+routing there is such a tree for each host, and one for routes that name none. A table is replaced as a whole by a
+list (one assignment) and changed in place by a watch's line. In place is as atomic: one call without an await, on
+the thread that also looks routes up, and requests under way hold their `Route`, not the table. The alternative, a
+copied table per change, costs a millisecond each at 100,000 routes.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from perijove.proxy.paths import Resolved, fully_decoded, prefix_segments
+from perijove.proxy.paths import BadTarget, Resolved, fully_decoded, prefix_segments
 
 HUB = "hub"
 """Symbolic target: whichever hub answers."""
@@ -19,13 +20,15 @@ _BLOCKED = "blocked"
 class Route:
     """One prefix and where it leads."""
 
-    __slots__ = ("data", "kind", "prefix", "target")
+    __slots__ = ("data", "kind", "last_activity", "prefix", "target")
 
     def __init__(self, prefix: str, target: str, data: Mapping[str, Any] | None = None) -> None:
         self.prefix = prefix
         self.target = HUB if target == HUB else target
         self.data = data or {}
         self.kind = _kind(target, self.data)
+        self.last_activity = 0.0
+        """Seconds since the epoch."""
 
     def as_json(self) -> dict[str, Any]:
         return {"prefix": self.prefix, "target": self.target, "data": self.data}
@@ -35,7 +38,7 @@ def _kind(target: str, data: Mapping[str, Any]) -> str:
     """The class that metrics are counted under: few values, whatever is routed."""
     if target in (HUB, _BLOCKED):
         return target
-    for kind in ("user", "service"):
+    for kind in ("user", "service", "hub"):
         if kind in data:
             return kind
     return "extra"
@@ -47,74 +50,135 @@ Node = dict[Any, Any]
 class RouteTable:
     """Routes by prefix. `<base>hub/internal/` leads nowhere, in every spelling: it is for proxies only."""
 
-    def __init__(self, routes: Iterable[Route] = (), *, base_url: str = "/", loaded: bool = True) -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route] = (),
+        *,
+        base_url: str = "/",
+        loaded: bool = True,
+        host_routing: bool = False,
+    ) -> None:
         self.loaded = loaded
         self.routes: dict[str, Route] = {}
-        self._root: Node = {}
+        self._pinned: set[str] = set()
         self._internal = (*prefix_segments(base_url), b"hub", b"internal")
-        self._insert(self._internal, Route(f"{base_url}hub/internal/", _BLOCKED))
+        self._root: Node = {}
+        self._hosts: dict[bytes, Node] | None = {} if host_routing else None
+        _insert(self._root, self._internal, Route(f"{base_url}hub/internal/", _BLOCKED))
         for route in routes:
             self.put(route)
 
     def __len__(self) -> int:
         return len(self.routes)
 
-    def find(self, resolved: Resolved) -> Route | None:
+    def find(self, resolved: Resolved, host: bytes | None = None) -> Route | None:
         """The route of the longest prefix; None also where the public must not go."""
-        node = self._root
-        best: Route | None = node.get(None)
-        segments = iter(resolved.segments)
-        next(segments)
-        for segment in segments:
-            below: Node | None = node.get(segment)
-            if below is None:
-                break
-            node = below
-            best = node.get(None, best)
+        best = None
+        segments = resolved.segments
+        if self._hosts is not None and host is not None:
+            tree = self._hosts.get(host_key(host))
+            if tree is not None and not self._is_internal(segments):
+                best = _longest(tree, segments)
+        if best is None:
+            best = _longest(self._root, segments)
         if best is None or best.target is _BLOCKED:
             return None
-        if resolved.encoded_slash and best.target == HUB and self._is_internal(resolved.segments):
+        if resolved.encoded_slash and best.target == HUB and self._is_internal(segments):
             return None
         return best
 
-    def put(self, route: Route) -> None:
-        key = prefix_segments(route.prefix)
+    def put(self, route: Route, *, pinned: bool = False) -> None:
+        """A pinned route stays, whatever is put or deleted later. Raises ValueError."""
+        host, key = self._key(route.prefix)
         if key == self._internal:
-            raise ValueError(f"{route.prefix} is not for the public")
+            raise BadTarget(f"{route.prefix} is not for the public")
+        if not pinned and route.prefix in self._pinned:
+            return
+        if pinned:
+            self._pinned.add(route.prefix)
         self.routes[route.prefix] = route
-        self._insert(key, route)
+        tree = self._root
+        if host is not None:
+            assert self._hosts is not None
+            tree = self._hosts.setdefault(host, {})
+        displaced = _insert(tree, key, route)
+        if displaced is not None and displaced.prefix != route.prefix:
+            # Another spelling of the same prefix: the later one has it.
+            self.routes.pop(displaced.prefix, None)
 
     def delete(self, prefix: str) -> bool:
         """False where there was none."""
+        if prefix in self._pinned:
+            return False
         route = self.routes.pop(prefix, None)
         if route is None:
             return False
-        trail: list[tuple[Node, bytes]] = []
-        node = self._root
-        for segment in prefix_segments(prefix):
-            trail.append((node, segment))
-            node = node[segment]
-        # Two spellings of one prefix share a node, and the later one has it.
-        if node.get(None) is route:
-            del node[None]
-        for parent, segment in reversed(trail):
-            if parent[segment]:
-                break
-            del parent[segment]
+        host, key = self._key(prefix)
+        if host is None or self._hosts is None:
+            _remove(self._root, key)
+        else:
+            _remove(self._hosts[host], key)
+            if not self._hosts[host]:
+                del self._hosts[host]
         return True
 
-    def _insert(self, key: Iterable[bytes], route: Route) -> None:
-        node = self._root
-        for segment in key:
-            node = node.setdefault(segment, {})
-        node[None] = route
+    def _key(self, prefix: str) -> tuple[bytes | None, tuple[bytes, ...]]:
+        if prefix.startswith("/"):
+            return None, prefix_segments(prefix)
+        if self._hosts is None:
+            raise BadTarget(f"{prefix!r} names a host, and host routing is off")
+        host, slash, path = prefix.partition("/")
+        return host_key(host.encode("ascii", "replace")), prefix_segments(slash + path)
 
     def _is_internal(self, segments: list[bytes]) -> bool:
         # The table holds %2F to be data; the hub's ASGI server decodes it before it routes.
         return tuple(fully_decoded(segments)[: len(self._internal)]) == self._internal
 
 
-def starting_table(base_url: str) -> RouteTable:
+def _longest(node: Node, segments: list[bytes]) -> Route | None:
+    best: Route | None = node.get(None)
+    rest = iter(segments)
+    next(rest)
+    for segment in rest:
+        below: Node | None = node.get(segment)
+        if below is None:
+            break
+        node = below
+        best = node.get(None, best)
+    return best
+
+
+def _insert(node: Node, key: Iterable[bytes], route: Route) -> Route | None:
+    """What was there before."""
+    for segment in key:
+        node = node.setdefault(segment, {})
+    displaced: Route | None = node.get(None)
+    node[None] = route
+    return displaced
+
+
+def _remove(node: Node, key: Iterable[bytes]) -> None:
+    """Also the branches that led to nothing else."""
+    trail: list[tuple[Node, bytes]] = []
+    for segment in key:
+        trail.append((node, segment))
+        node = node[segment]
+    del node[None]
+    for parent, segment in reversed(trail):
+        if parent[segment]:
+            break
+        del parent[segment]
+
+
+def host_key(host: bytes) -> bytes:
+    """A Host header without what does not tell hosts apart: port, case, the root's dot."""
+    name, colon, port = host.rpartition(b":")
+    if colon and (port.isdigit() or not port) and not name.endswith(b":"):
+        host = name
+    return host.lower().removesuffix(b".")
+
+
+def starting_table(base_url: str, *, host_routing: bool = False) -> RouteTable:
     """Before any table was read: the hub's own pages work, the rest is "not yet" (503), never "not there"."""
     hub = Route(f"{base_url}hub/", HUB, {"hub": True})
-    return RouteTable([hub], base_url=base_url, loaded=False)
+    return RouteTable([hub], base_url=base_url, loaded=False, host_routing=host_routing)

@@ -12,22 +12,32 @@ from perijove.proxy.table import Route
 if TYPE_CHECKING:
     from perijove.proxy.plane import DataPlane
     from perijove.proxy.server import ClientConnection
-    from perijove.proxy.upstream import UpstreamConnection
+    from perijove.proxy.upstream import Pool, UpstreamConnection
 
 
 class TunnelEnd(asyncio.Protocol):
     """One side; what it reads goes to the other."""
 
-    __slots__ = ("ended", "half_closes", "other", "plane", "route", "transport")
+    __slots__ = ("address", "ended", "half_closes", "other", "plane", "pool", "route", "transport")
 
     def __init__(
-        self, plane: "DataPlane", transport: asyncio.Transport, route: Route | None, *, half_closes: bool
+        self,
+        plane: "DataPlane",
+        transport: asyncio.Transport,
+        *,
+        route: Route | None = None,
+        pool: "Pool | None" = None,
+        half_closes: bool,
     ) -> None:
         self.plane = plane
         self.transport = transport
         self.route = route
         """Only on the client's side, whose bytes are activity."""
+        self.pool = pool
+        """Only on the target's side, whose connection it counts."""
         self.other: TunnelEnd = cast("TunnelEnd", None)
+        self.address = b""
+        """Of the client, where its connections are counted."""
         self.ended = False
         self.half_closes = half_closes
 
@@ -62,7 +72,10 @@ class TunnelEnd(asyncio.Protocol):
                 other.close()
             else:
                 other.abort()
-        self.plane.tunnels.discard(self)
+        if self.pool is not None:
+            self.pool.closed()
+        else:
+            self.plane.tunnel_ended(self)
 
 
 def tunnel(
@@ -74,10 +87,10 @@ def tunnel(
     client_was_writable = client.writable
     target_was_writable = upstream.writable
     early = client.detach()
-    near = TunnelEnd(plane, client.transport, route, half_closes=half_closes)
-    far = TunnelEnd(plane, upstream.detach(), None, half_closes=half_closes)
+    near = TunnelEnd(plane, client.transport, route=route, half_closes=half_closes)
+    far = TunnelEnd(plane, upstream.detach(), pool=upstream.pool, half_closes=half_closes)
     near.other, far.other = far, near
-    plane.tunnels.add(near)
+    plane.tunnel_began(near, client.downstream.address)
     plane.activity.touch(route)
     near.transport.set_protocol(near)
     far.transport.set_protocol(far)

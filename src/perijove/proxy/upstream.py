@@ -3,6 +3,10 @@
 A connection belongs to one exchange at a time. It goes back to the pool only when the response ended where its
 framing said, the request was sent whole, and both sides want to keep it. It is put there *reading*: one that was
 paused because a client was slow would otherwise stall the request that takes it next.
+
+A pool may be limited: then requests wait in line for a connection that comes free. A target that does not answer
+the knock of one request is tried by one at a time until it does, so that a machine that is gone does not keep a
+thousand requests waiting for the time-out of each.
 """
 
 import asyncio
@@ -15,12 +19,22 @@ from perijove.proxy.response_head import BODILESS, SWITCHING, ResponseHead, read
 from perijove.proxy.targets import Target
 
 if TYPE_CHECKING:
-    from perijove.proxy.plane import DataPlane
+    from perijove.proxy.upstreams import Upstreams
 
 # A server may close an idle connection just as a request arrives on it. A request that must not be sent twice
 # takes only one that was busy until a moment ago.
 _FRESH_SECONDS = 1.0
+# How long a target that let a connection attempt run out is tried by one request at a time.
+_DOWN_SECONDS = 30.0
 _FINAL = 200
+
+
+class TargetBusy(OSError):
+    """All connections that the target may have are in use."""
+
+
+class TargetDown(OSError):
+    """The target did not answer a moment ago, and somebody else is trying it already."""
 
 
 class ResponseSink(Protocol):
@@ -46,7 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a target."""
 
     __slots__ = (
-        *("_buffer", "_close", "_framing", "_held", "_lost", "idle_since"),
+        *("_buffer", "_close", "_framing", "_held", "_lost", "heard", "idle_since"),
         *("paused", "pool", "reused", "sink", "transport", "writable"),
     )
 
@@ -58,6 +72,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.paused = False
         self.reused = False
         self.idle_since = 0.0
+        self.heard = 0.0
+        """When the last bytes came, as of the last sweep."""
         self._buffer = b""
         self._framing: Framing | None = None
         self._close = False
@@ -69,7 +85,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.pool.open += 1
-        self.transport.set_write_buffer_limits(high=self.pool.plane.options.limits.buffer_bytes)
+        self.transport.set_write_buffer_limits(high=self.pool.owner.options.limits.buffer_bytes)
 
     def data_received(self, data: bytes) -> None:
         sink = self.sink
@@ -78,6 +94,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.pool.forget(self)
             self.transport.abort()
             return
+        self.heard = self.pool.owner.now
         if self._held is not None:
             self._buffer += data
             return
@@ -102,7 +119,7 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.pool.open -= 1
+        self.pool.closed()
         sink = self.sink
         if sink is None:
             self.pool.forget(self)
@@ -151,9 +168,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.abort()
 
     def detach(self) -> asyncio.Transport:
-        """Hand the transport over to a tunnel, which is told of its end instead of us."""
+        """Hand the transport over to a tunnel, which is told of its end instead of us, and tells the pool."""
         self.sink = None
-        self.pool.open -= 1
         return self.transport
 
     def silent(self) -> bool:
@@ -166,7 +182,7 @@ class UpstreamConnection(asyncio.Protocol):
         while True:
             end = data.find(b"\r\n\r\n")
             if end < 0:
-                if len(data) > self.pool.plane.options.limits.upstream_head_bytes:
+                if len(data) > self.pool.owner.options.limits.upstream_head_bytes:
                     sink.upstream_broken("response head too long")
                     return
                 self._buffer = data
@@ -234,19 +250,24 @@ class UpstreamConnection(asyncio.Protocol):
 class Pool:
     """Kept-alive connections to one target, last in first out: the rest can age and be closed."""
 
-    __slots__ = ("idle", "open", "plane", "target")
+    __slots__ = ("_connecting", "_down_until", "_limit", "_waiting", "idle", "open", "owner", "target")
 
-    def __init__(self, plane: "DataPlane", target: Target) -> None:
-        self.plane = plane
+    def __init__(self, owner: "Upstreams", target: Target, *, limit: int = 0) -> None:
+        self.owner = owner
         self.target = target
         self.idle: deque[UpstreamConnection] = deque()
         self.open = 0
+        """Connections, upgraded ones among them."""
+        self._limit = limit
+        self._connecting = 0
+        self._down_until = 0.0
+        self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
 
     def take(self, *, repeatable: bool) -> UpstreamConnection | None:
         """An idle connection. Those for requests that must not be repeated were busy until just now."""
         while self.idle:
             connection = self.idle[-1]
-            if not repeatable and self.plane.time() - connection.idle_since > _FRESH_SECONDS:
+            if not repeatable and self.owner.time() - connection.idle_since > _FRESH_SECONDS:
                 return None
             self.idle.pop()
             if not connection.transport.is_closing():
@@ -256,33 +277,68 @@ class Pool:
     def give_back(self, connection: UpstreamConnection) -> None:
         """The exchange is over. Kept if it can be."""
         connection.sink = None
-        if (
-            not connection.keepable()
-            or len(self.idle) >= self.plane.options.limits.idle_upstreams
-            or self.plane.draining
-        ):
+        owner = self.owner
+        if not connection.keepable() or len(self.idle) >= owner.options.limits.idle_upstreams or owner.draining:
             connection.transport.close()
             return
         connection.resume_reading()
         connection.reused = True
-        connection.idle_since = self.plane.time()
-        self.idle.append(connection)
+        connection.idle_since = owner.time()
+        if self._waiting and (waiting := self._next_waiting()) is not None:
+            waiting.set_result(connection)
+        else:
+            self.idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
         if connection in self.idle:
             self.idle.remove(connection)
 
+    def closed(self) -> None:
+        """A connection has ended: there is room for another."""
+        self.open -= 1
+        if self._waiting and (waiting := self._next_waiting()) is not None:
+            waiting.set_result(None)
+
     async def connect(self) -> UpstreamConnection:
-        """A new connection. Raises OSError (also for TLS and time-outs)."""
+        """A new connection, or one that came free. Raises OSError (also for TLS, time-outs and limits)."""
+        if self._limit and self.open + self._connecting >= self._limit:
+            # Idle ones are those that this request must not use: they would be closed by the target any moment.
+            if self.idle:
+                self.idle.popleft().transport.close()
+            freed = await self._wait_for_room()
+            if freed is not None and not freed.transport.is_closing():
+                return freed
+        down = self._down_until > self.owner.time()
+        if down and self._connecting:
+            raise TargetDown("no answer to an earlier attempt, which is being repeated")
+        self._connecting += 1
+        try:
+            connection = await self._open()
+        except TimeoutError as error:
+            self._down_until = self.owner.time() + _DOWN_SECONDS
+            raise TimeoutError("no answer in time") from error
+        finally:
+            self._connecting -= 1
+        self._down_until = 0.0
+        return connection
+
+    def close_idle(self, older_than: float) -> None:
+        while self.idle and self.idle[0].idle_since < older_than:
+            self.idle.popleft().transport.close()
+
+    def unused(self, now: float) -> bool:
+        return not self.open and not self._connecting and not self._waiting and self._down_until < now
+
+    async def _open(self) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         target = self.target
-        options = self.plane.options
+        owner = self.owner
+        context = owner.tls_for(target)
 
         def make() -> UpstreamConnection:
             return UpstreamConnection(self)
 
-        context = self.plane.target_tls() if target.tls else None
-        async with asyncio.timeout(options.timeouts.connect_seconds):
+        async with asyncio.timeout(owner.options.timeouts.connect_seconds):
             if target.unix is not None:
                 server_hostname = "localhost" if context else None
                 _, connection = await loop.create_unix_connection(
@@ -292,6 +348,18 @@ class Pool:
                 _, connection = await loop.create_connection(make, target.host, target.port, ssl=context)
         return connection
 
-    def close_idle(self, older_than: float) -> None:
-        while self.idle and self.idle[0].idle_since < older_than:
-            self.idle.popleft().transport.close()
+    async def _wait_for_room(self) -> UpstreamConnection | None:
+        waiting: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        try:
+            async with asyncio.timeout(self.owner.options.timeouts.connect_seconds):
+                return await waiting
+        except TimeoutError as error:
+            raise TargetBusy(f"all of its {self._limit} connections are in use") from error
+
+    def _next_waiting(self) -> "asyncio.Future[UpstreamConnection | None] | None":
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                return waiting
+        return None

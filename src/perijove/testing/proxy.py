@@ -162,7 +162,7 @@ async def serve_proxy(hub: FakeHub, *, wait: bool = True, **options: Any) -> Asy
     await proxy.start()
     try:
         if wait:
-            await until(lambda: proxy.plane.follower.connected)
+            await until(lambda: proxy.routing.connected)
         yield proxy
     finally:
         await proxy.stop(0)
