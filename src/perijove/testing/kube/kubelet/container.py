@@ -292,9 +292,11 @@ class Container:
         sandbox = self.sandbox
         if sandbox is None:
             return
+        # Without grace nobody is asked: an interrupted hook would be waited for all the same.
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
-                await self._pre_stop(sandbox)
+                if grace_seconds > 0:
+                    await self._pre_stop(sandbox)
                 sandbox.signal(_stop_signal(self.spec))
                 await sandbox.wait()
                 return

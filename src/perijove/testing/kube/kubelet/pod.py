@@ -70,7 +70,8 @@ class PodRun:
             for container in self.containers:
                 container.state = {"waiting": {"reason": "PodInitializing"}}
         self.publish()
-        await self._mount()
+        if not all(self.kubelet.images.find(one.spec["image"]).hollow for one in [*self.inits, *self.containers]):
+            await self._mount()
         if not await self._initialize():
             self.publish()
             return

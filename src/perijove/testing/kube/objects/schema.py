@@ -112,6 +112,10 @@ def patch_key(schema: Schema | None) -> str:
     return found
 
 
+# id of a schema -> the schema itself, which keeps that id taken, and the types it allows.
+_TYPES: dict[int, tuple[Schema, set[str]]] = {}
+
+
 @dataclass
 class Decoded:
     """A body as the server understands it."""
@@ -198,6 +202,16 @@ def _struct(schema: Schema | None) -> str:
 
 
 def _types(schema: Schema) -> set[str]:
+    """Remembered by identity: schemas are shared, never altered, and asked for at every value of every write."""
+    known = _TYPES.get(id(schema))
+    if known is not None and known[0] is schema:
+        return known[1]
+    found = _declared(schema)
+    _TYPES[id(schema)] = (schema, found)
+    return found
+
+
+def _declared(schema: Schema) -> set[str]:
     found: set[str] = set()
     for option in schema.get("oneOf") or schema.get("anyOf") or [schema]:
         declared = option.get("type")
