@@ -54,7 +54,11 @@ class Pod:
 
     def end(self) -> int:
         self.process.terminate()
-        return self.process.wait(timeout=30)
+        try:
+            return self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
 
 
 @pytest.fixture
@@ -78,10 +82,11 @@ async def pods(rendered, tmp_path):
         (tmp_path / name).mkdir()
         for entry, content in entries.items():
             (tmp_path / name / entry).write_bytes(content)
-    running = [Pod(found, "hub", tmp_path, here), Pod(found, "proxy", tmp_path, here)]
+    running = [Pod(found, name, tmp_path, here) for name in ("hub", "proxy")]
     yield *running, hub, proxy
-    for pod in running:
-        assert pod.end() == 0, pod.log.read_text()
+    # All of them first: a failure of one must not leave the other running.
+    codes = [pod.end() for pod in running]
+    assert codes == [0, 0], "\n".join(pod.log.read_text() for pod in running)
 
 
 async def test_hub_and_proxy_come_up_and_pass_their_probes(pods):
