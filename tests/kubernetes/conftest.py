@@ -5,6 +5,7 @@ import pytest
 from perijove.config import load
 from perijove.deploy.release import GeneratedSecrets, Release
 from perijove.deploy.render import render
+from perijove.testing.deploying import open_releases
 from perijove.testing.kube.kubelet.images import Image
 from perijove.testing.kube.target import open_target
 
@@ -31,3 +32,10 @@ def rendered(tmp_path):
         return found, result.notes
 
     return make
+
+
+@pytest.fixture
+async def releases(cluster, tmp_path):
+    """Deploys into the cluster's namespace, of pods that answer their probes at once."""
+    async with open_releases(cluster, tmp_path) as releases:
+        yield releases
