@@ -22,6 +22,8 @@ from perijove.testing.kube.cluster import Cluster, run_cluster
 from perijove.testing.kube.kubelet.images import Image
 
 REAL_CLUSTER = "PERIJOVE_TEST_KUBECONFIG"
+# Read when this is imported: suites rightly take every PERIJOVE_ variable out of their environment before they begin.
+_REAL_KUBECONFIG = os.environ.get(REAL_CLUSTER, "")
 
 
 @dataclass
@@ -112,8 +114,8 @@ class Target:
 @asynccontextmanager
 async def open_target(images: Mapping[str, Image] | None = None) -> AsyncIterator[Target]:
     """A cluster for one test; of a real one, a namespace that is deleted afterwards."""
-    if path := os.environ.get(REAL_CLUSTER):
-        async with _real(Path(path)) as target:
+    if _REAL_KUBECONFIG:
+        async with _real(Path(_REAL_KUBECONFIG)) as target:
             yield target
         return
     async with run_cluster(images=images) as cluster:
