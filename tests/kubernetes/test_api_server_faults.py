@@ -79,3 +79,11 @@ async def test_a_server_that_stops_comes_back_with_everything(cluster, ask):
         await ask()
     await cluster.fake.server.start()
     assert (await ask(path="configmaps/a"))[0] == 200
+
+
+async def test_a_slow_server_answers_in_the_end(cluster, ask):
+    cluster.fake.server.faults.slow(0.3, resource="pods")
+    with pytest.raises(asyncio.TimeoutError):
+        await ask(seconds=0.05)
+    cluster.fake.server.faults.slow(0.05, resource="pods")
+    assert (await ask())[0] == 200

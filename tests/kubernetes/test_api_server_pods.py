@@ -219,3 +219,41 @@ async def test_a_log_of_several_containers_wants_a_name(cluster, pods):
         await pods.log()
     assert "a container name must be specified for pod p, choose one of: [a b]" in caught.value.body
     assert await pods.log(container="b") == "b\n"
+
+
+async def test_a_config_map_that_changes_changes_in_running_pods(cluster, pods, settings):
+    """A real node takes up to a minute and a half for it."""
+    volumes = [{"name": "all", "configMap": {"name": "settings"}}]
+    container = {"volumeMounts": [{"name": "all", "mountPath": "/etc/all"}]}
+    script = "until grep -q blue /etc/all/colour; do sleep 0.05; done; echo changed"
+    await pods.create(script, container=container, volumes=volumes)
+    await pods.until_phase("Running")
+    await cluster.core.patch_namespaced_config_map("settings", cluster.namespace, {"data": {"colour": "blue"}})
+    await pods.until(lambda pod: pod.status.phase == "Succeeded", seconds=120)
+    assert await pods.log() == "changed\n"
+
+
+async def test_storage_that_waits_for_its_first_pod(cluster, pods):
+    """Made in this cluster alone: a class is not of a namespace."""
+    body = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": "late"},
+        "provisioner": "perijove.test/directory",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
+    assert cluster.fake
+    await cluster.request("POST", "/apis/storage.k8s.io/v1/storageclasses", body)
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Mi"}},
+        "storageClassName": "late",
+    }
+    await cluster.core.create_namespaced_persistent_volume_claim(
+        cluster.namespace, {"metadata": {"name": "claim-ann"}, "spec": claim}
+    )
+    await pods.until_event("WaitForFirstConsumer", "claim-ann")
+    await pods.create(volumes=[{"name": "home", "persistentVolumeClaim": {"claimName": "claim-ann"}}])
+    await pods.until_phase("Running")
+    found = await cluster.core.read_namespaced_persistent_volume_claim("claim-ann", cluster.namespace)
+    assert found.status.phase == "Bound"
