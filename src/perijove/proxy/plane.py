@@ -193,7 +193,7 @@ class DataPlane:
         return {
             "routes": len(self.routing.table),
             "route_revision": self.routing.revision,
-            "hub_connected": self.routing.connected,
+            "hub_connected": float(self.routing.connected),
             "workers": 1,
             "client_connections": len(self.clients),
             "upgraded_connections": len(self.tunnels),

@@ -216,6 +216,10 @@ class Supervisor:
                 self._hear(link, msgspec.json.decode(line, type=Up))
         except ConnectionError:
             pass  # it was killed; its end says how
+        except msgspec.MsgspecError as error:
+            # Of another version, after an upgrade under our feet: a new process is of this one.
+            log.error("a worker said what cannot be read", problem=str(error))  # noqa: TRY400 - said above
+            link.signal(signal.SIGKILL)
         finally:
             await link.process.wait()
             link.hang_up()
@@ -300,7 +304,7 @@ class Supervisor:
         own = {
             "routes": len(self.routing.table),
             "route_revision": self.routing.revision,
-            "hub_connected": self.routing.connected,
+            "hub_connected": float(self.routing.connected),
             "workers": sum(link.ready.is_set() for link in self.links),
         }
         return {**added, **own}

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from perijove.proxy.main import Proxy
-from perijove.proxy.options import ProxyOptions
+from perijove.proxy.options import APIOptions, ProxyOptions
 from perijove.testing.waiting import until
 
 DEADLINE_SECONDS = 10.0
@@ -171,6 +171,18 @@ async def serve_proxy(hub: FakeHub, *, wait: bool = True, **options: Any) -> Asy
 
 
 @asynccontextmanager
+async def serve_api_proxy(**options: Any) -> AsyncIterator[Proxy]:
+    """A proxy whose routes come by the REST API, as configurable-http-proxy's do; its token is `secret`."""
+    api = options.pop("api", APIOptions(listen=[("127.0.0.1", 0)]))
+    proxy = Proxy(ProxyOptions(**{"listen": [("127.0.0.1", 0)], "token": "secret", "api": api, **options}))
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.stop(0)
+
+
+@asynccontextmanager
 async def target(handler: Handler, *, unix: str = "", ssl: SSLContext | None = None) -> AsyncIterator[str]:
     """A server whose every connection `handler` serves by hand; its URL."""
     tasks: set[asyncio.Task[Any]] = set()
@@ -284,9 +296,10 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(proxy: Proxy) -> AsyncIterator[Wire]:
-    host, port = proxy.addresses[0]
-    reader, writer = await asyncio.open_connection(host, port, limit=1 << 17)
+async def wire(proxy: Proxy | tuple[str, int], **options: Any) -> AsyncIterator[Wire]:
+    """To a proxy's public side, or to any address."""
+    host, port = proxy if isinstance(proxy, tuple) else proxy.addresses[0]
+    reader, writer = await asyncio.open_connection(host, port, limit=1 << 17, **options)
     try:
         yield Wire(reader, writer)
     finally:

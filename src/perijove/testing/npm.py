@@ -1,0 +1,81 @@
+"""Programs from npm that tests run beside ours, each installed once into a cache directory."""
+
+import asyncio
+import os
+import shutil
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from perijove.cli.listening import free_port
+from perijove.testing.waiting import until
+
+CHP_VERSION = "5.3.0"
+_INSTALL_SECONDS = 120
+
+
+class NPMMissing(Exception):
+    """node, npm or the npm registry is not at hand: skip the test."""
+
+
+async def installed(package: str, version: str) -> Path:
+    """The directory with `node_modules`. Raises NPMMissing."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        raise NPMMissing("node and npm are not installed")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = base / "perijove-tests" / f"{package}-{version}"
+    if (cache / "complete").exists():
+        return cache
+    cache.mkdir(parents=True, exist_ok=True)
+    command = ("npm", "install", "--no-fund", "--no-audit", f"{package}@{version}")
+    process = await asyncio.create_subprocess_exec(*command, cwd=cache, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), _INSTALL_SECONDS)
+    except TimeoutError as error:
+        process.kill()
+        await process.wait()
+        raise NPMMissing(f"npm did not install {package} in time") from error
+    if process.returncode:
+        raise NPMMissing(f"npm cannot install {package}: {output.decode(errors='replace').strip()[-300:]}")
+    (cache / "complete").touch()
+    return cache
+
+
+async def chp_command() -> list[str]:
+    """How to run a stock configurable-http-proxy. Raises NPMMissing."""
+    cache = await installed("configurable-http-proxy", CHP_VERSION)
+    return ["node", str(cache / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy")]
+
+
+@asynccontextmanager
+async def chp(token: str, *arguments: str) -> AsyncIterator[tuple[int, int]]:
+    """A stock configurable-http-proxy; its public and its API port. Raises NPMMissing."""
+    command = await chp_command()
+    port, api_port = free_port(), free_port()
+    listen = ("--ip", "127.0.0.1", "--port", str(port), "--api-ip", "127.0.0.1", "--api-port", str(api_port))
+    process = await asyncio.create_subprocess_exec(
+        *(*command, *listen, *arguments),
+        env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": token},
+        stdin=DEVNULL,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+    )
+    try:
+        for number in (port, api_port):
+            await until(partial(_connects, number), seconds=20)
+        yield port, api_port
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _connects(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
