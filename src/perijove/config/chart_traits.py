@@ -90,13 +90,11 @@ def _database(config: FluentConfig, loaded: Loaded, data_dir: Path, result: Char
     if database.type == "sqlite-memory":
         config.JupyterHub.db_url = "sqlite://"
         return
+    if not database.url:
+        # `hub.config` or code may still say where it is: see `missing_database`.
+        return
     path: KeyPath = ("hub", "db", "url")
     at = loaded.given.nearest(path).where
-    if not database.url:
-        remedy = "add hub.db.url, as in postgresql://user@host:5432/jupyterhub"
-        text = f"hub.db.type is {database.type}, but there is no hub.db.url"
-        result.problems.append(Problem(path, text, at, remedy=remedy))
-        return
     try:
         config.JupyterHub.db_url = async_url(database.url, data_dir, database.password or "")
     except DatabaseURLError as exc:
@@ -146,6 +144,17 @@ def _manual_certificate(https: HTTPS, loaded: Loaded, data_dir: Path, result: Ch
         file.write_text(text, encoding="utf-8")
         files[option] = str(file)
     return {**files, "hosts": list(https.hosts)} if files else {}
+
+
+def missing_database(config: FluentConfig, loaded: Loaded) -> Problem | None:
+    """After code ran: a server was asked for, and nobody said where. A file in its place would be lost data."""
+    kind = loaded.settings.hub.db.type
+    if kind.startswith("sqlite") or config.JupyterHub.get("db_url"):
+        return None
+    path: KeyPath = ("hub", "db", "url")
+    remedy = "add hub.db.url, as in postgresql://user@host:5432/jupyterhub"
+    text = f"hub.db.type is {kind}, but there is no hub.db.url"
+    return Problem(path, text, loaded.given.nearest(path).where, remedy=remedy)
 
 
 def finish(config: FluentConfig, loaded: Loaded) -> None:

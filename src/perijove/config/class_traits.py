@@ -17,7 +17,7 @@ from perijove.config.problems import KeyPath, Note, NoteKind, Position, nearest
 Where = Callable[[str, str], Position | None]
 
 
-def _found(kind: str, wanted: Any) -> type | None:
+def find_class(kind: str, wanted: Any) -> type | None:
     """The class, or None: that it cannot be had is said by what needs it, with the reason."""
     if not isinstance(wanted, str):
         return wanted if isinstance(wanted, type) else None
@@ -38,7 +38,7 @@ def _loaded(load: Callable[[], Any]) -> type | None:
 
 def unknown_traits(config: Config, where: Where, *, authenticator: Any, spawner: Any) -> Iterator[Note]:
     """A note for each trait that the configured classes do not have."""
-    for cls in (_found("authenticator", authenticator), _found("spawner", spawner)):
+    for cls in (find_class("authenticator", authenticator), find_class("spawner", spawner)):
         names = getattr(cls, "class_trait_names", None)
         if cls is None or names is None:
             continue

@@ -11,13 +11,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from traitlets.config import Config
 
 from perijove.config.loaded import Loaded
 from perijove.config.options import HubOptions
-from perijove.config.problems import Note
+from perijove.config.problems import Note, Problem
+
+if TYPE_CHECKING:
+    from perijove.config.trait_settings import TraitSetting
 
 Target = Literal["local", "kubernetes"]
 
@@ -40,6 +43,9 @@ class Compiled:
     generated_admin: str = ""
     password_file: str = ""
     new_password: str = field(default="", repr=False)
+    # Of a trial only: mistakes that would show when a plug-in is made, and what plug-ins are set to.
+    problems: tuple[Problem, ...] = ()
+    trait_settings: "tuple[TraitSetting, ...]" = ()
 
 
 def compile_config(
@@ -48,8 +54,14 @@ def compile_config(
     data_dir: Path,
     environment: Mapping[str, str] | None = None,
     target: Target = "local",
+    trial: bool = False,
+    run_code: bool = True,
 ) -> Compiled:
-    """Raises `ConfigError`. `environment` is that of the process; the configuration adds to it."""
+    """Raises `ConfigError`. `environment` is that of the process; the configuration adds to it.
+
+    A `trial` is not run with: what only the cluster has (modules of the hub's image, mounted files,
+    variables from Secrets) is noted where it is missing, and the rest is looked at all the same.
+    """
     around = dict(os.environ if environment is None else environment)
     # Each way is imported when it is taken: a hub without files starts without the schema.
     if not loaded.files:
@@ -58,4 +70,4 @@ def compile_config(
         return compile_nothing(data_dir, around)
     from perijove.config.compiler import Compiler  # noqa: PLC0415
 
-    return Compiler(loaded, data_dir, around, target).compile()
+    return Compiler(loaded, data_dir, around, target, trial=trial, run_code=run_code).compile()

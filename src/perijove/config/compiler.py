@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from traitlets.config import Config
 
@@ -17,23 +17,33 @@ from perijove.config.execute import Piece, Runner, environment
 from perijove.config.fluent import FluentConfig
 from perijove.config.loaded import Loaded
 from perijove.config.options import CullOptions, HubOptions
-from perijove.config.problems import ConfigError, KeyPath, Note, NoteKind, Position, Problem
+from perijove.config.problems import ConfigError, KeyPath, Note, NoteKind, Position, Problem, at_text
 from perijove.config.protection import missing_protection
 from perijove.config.release_names import release_names
+from perijove.config.scalars import STAND_IN
 from perijove.config.schema.settings import Cull
+from perijove.config.singleuser_traits import KEYS_OF_TRAITS
+from perijove.config.trait_settings import TraitReport, report
 from perijove.config.yaml import Node
 
 
 class Compiler:
     """One compilation; what its steps share."""
 
-    def __init__(self, loaded: Loaded, data_dir: Path, around: dict[str, str], target: Target) -> None:
+    def __init__(
+        self, loaded: Loaded, data_dir: Path, around: dict[str, str], target: Target, *, trial: bool, run_code: bool
+    ) -> None:
         self.loaded = loaded
         self.settings = loaded.settings
         self.given = loaded.given
         self.data_dir = data_dir
         self.around = around
         self.target = target
+        self.trial = trial
+        self.run_code = run_code
+        self.problems: list[Problem] = []
+        # Some code could not be run to its end, so what it would have set is not known.
+        self.interrupted = False
         self.config = FluentConfig()
         self.notes = [note for note in loaded.notes if target == "local" or note.kind is not NoteKind.KUBERNETES]
         self.files_dir = data_dir / "files"
@@ -53,10 +63,11 @@ class Compiler:
             text = f"hub.extraFiles are below {self.files_dir} on one machine, not at their mountPath"
             self.notes.append(Note(NoteKind.INFO, text))
         extra, set_by_code = self._environment(), {}
-        pieces = self._pieces(files)
+        pieces = self._pieces(files) if self.run_code else []
         if pieces:
-            with environment(extra) as set_by_code:
+            with environment({**extra, **self._stand_ins()}) as set_by_code:
                 self._run(pieces)
+            set_by_code = {name: value for name, value in set_by_code.items() if value != STAND_IN}
         traits = self._finish()
         process = {**extra, **set_by_code}
         options, notes = read_options(
@@ -67,13 +78,17 @@ class Compiler:
             cull=cull_options(self.settings.cull),
             proxy_options=chart.proxy_options,
         )
+        self.notes += [*notes, *self._unknown_traits(traits, options)]
+        report = self._report(traits, options)
         return Compiled(
             options=self._relocated(options),
             traits=traits,
-            notes=(*self.notes, *notes, *self._unknown_traits(traits, options)),
+            notes=tuple(self.notes),
             environment=process,
             files=files,
             unprotected=missing_protection(options.authenticator_class, traits),
+            problems=tuple(self.problems),
+            trait_settings=tuple(report.settings),
         )
 
     def _values(self) -> dict[str, Any]:
@@ -94,12 +109,21 @@ class Compiler:
     def _environment(self) -> dict[str, str]:
         """`hub.extraEnv`; what a Secret holds on Kubernetes may be in our own environment here."""
         values = {name: value for name, value in self.settings.hub.extra_env.items() if isinstance(value, str)}
-        elsewhere = set(self.settings.hub.extra_env) - set(values)
-        if missing := sorted(elsewhere - set(self.around)):
+        if missing := self._only_in_secrets():
             at = self.given.nearest(("hub", "extraEnv")).where
             text = f"from a Secret on Kubernetes; here set them before starting: {', '.join(missing)}"
             self.notes.append(Note(NoteKind.KUBERNETES, f"hub.extraEnv: {text}", ("hub", "extraEnv"), at))
         return values
+
+    def _only_in_secrets(self) -> list[str]:
+        return [
+            name
+            for name, value in sorted(self.settings.hub.extra_env.items())
+            if not isinstance(value, str) and name not in self.around
+        ]
+
+    def _stand_ins(self) -> dict[str, str]:
+        return dict.fromkeys(self._only_in_secrets(), STAND_IN) if self.trial else {}
 
     def _pieces(self, files: Mapping[str, Path]) -> list[Piece]:
         return [*self._config_directory(files), *self._extra_config(), *self._extra_config_files()]
@@ -147,16 +171,42 @@ class Compiler:
             if path not in sys.path:
                 sys.path.append(path)
         try:
-            Runner(self.config, directory).run(pieces)
+            runner = Runner(self.config, directory, self.notes.append if self.trial else None)
+            runner.run(pieces)
+            self.interrupted = runner.interrupted
         except ConfigError as exc:
             raise ConfigError(exc.problems, [*self.notes, *exc.notes]) from exc
 
     def _finish(self) -> Config:
         self._admin_users()
+        self._old_spawner_traits()
+        problem = chart_traits.missing_database(self.config, self.loaded)
+        if problem and self.run_code:
+            self._absent(problem)
         chart_traits.finish(self.config, self.loaded)
         if self.target == "local":
             self.notes += local.finish(self.config, self.data_dir, self._where)
         return self.config.finished()
+
+    def _absent(self, problem: Problem) -> None:
+        """In a trial another file, or a Secret, may still say it."""
+        if not self.trial:
+            raise ConfigError([problem], self.notes)
+        text = f"{problem.message}; another file or hub.existingSecret must say it"
+        self.notes.append(Note(NoteKind.MISSING, text, problem.path, problem.position))
+
+    def _report(self, traits: Config, options: HubOptions) -> TraitReport:
+        """A trial: what would be set, and as problems what a hub would only log."""
+        if not self.trial:
+            return TraitReport()
+        found = report(traits, self._where, authenticator=options.authenticator_class, spawner=options.spawner_class)
+        self.problems += found.problems
+        self.notes += found.notes
+        if not self.interrupted:
+            unknown = [note for note in self.notes if note.kind is NoteKind.UNKNOWN_TRAIT]
+            self.problems += map(_as_problem, unknown)
+            self.notes = [note for note in self.notes if note not in unknown]
+        return found
 
     def _unknown_traits(self, traits: Config, options: HubOptions) -> list[Note]:
         chosen = {"authenticator": options.authenticator_class, "spawner": options.spawner_class}
@@ -175,13 +225,34 @@ class Compiler:
         path: KeyPath = ("hub", "config", "JupyterHub", "admin_users")
         self.notes.append(Note(NoteKind.TRANSLATED, text, path, self._where("JupyterHub", "admin_users")))
 
+    def _old_spawner_traits(self) -> None:
+        """What code for charts before 0.9 sets: KubeSpawner has dropped these names since."""
+        pod = self.config.KubeSpawner
+        for old in [name for name in pod if name.startswith(_OLD_SPAWNER_TRAITS)]:
+            new = _renamed(old)
+            value = pod.pop(old)
+            at = self._where("KubeSpawner", old)
+            text = f"`c.KubeSpawner.{old}` is now `c.KubeSpawner.{new}`"
+            self.notes.append(Note(NoteKind.TRANSLATED, text, ("hub", "config", "KubeSpawner", old), at))
+            present = pod.get(new)
+            if isinstance(present, dict) and isinstance(value, Mapping):
+                present.update(value)
+            elif isinstance(present, list) and isinstance(value, list):
+                present.extend(value)
+            else:
+                pod[new] = value
+                if at is not None:
+                    self.config.origins.at["KubeSpawner", new] = at
+
     def _where(self, section: str, trait: str) -> Position | None:
         """The line that set a trait: in code, in `hub.config`, or by the chart's key for it."""
         if (at := self.config.origins.at.get((section, trait))) is not None:
-            return at
+            return at_text(at)
         node: Node | None = self.given.at(("hub", "config", section, trait))
         if node is None and section == "JupyterHub":
             node = self.given.at(("hub", z2jh.camelCaseify(trait)))
+        if node is None and section.endswith("Spawner"):
+            node = self.given.at(KEYS_OF_TRAITS.get(trait, ()) or ("singleuser", z2jh.camelCaseify(trait)))
         return node.where if node is not None else None
 
     def _relocated(self, options: HubOptions) -> HubOptions:
@@ -192,6 +263,19 @@ class Compiler:
             paths = (*paths, own)
         logo = extra_files.relocated(options.logo_file, self.files_dir) if options.logo_file else ""
         return replace(options, template_paths=paths, logo_file=logo)
+
+
+_OLD_SPAWNER_TRAITS: Final = ("singleuser_", "user_storage_")
+
+
+def _renamed(trait: str) -> str:
+    new = trait.removeprefix("singleuser_").removeprefix("user_")
+    return "image" if new == "image_spec" else new
+
+
+def _as_problem(note: Note) -> Problem:
+    message, _, hint = note.message.partition("; ")
+    return Problem(note.path, message, note.position, remedy=hint)
 
 
 def cull_options(cull: Cull) -> CullOptions:

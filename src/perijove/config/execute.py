@@ -22,7 +22,8 @@ from typing import Any
 
 import z2jh
 from perijove.config.fluent import FluentConfig
-from perijove.config.problems import ConfigError, KeyPath, Position, Problem
+from perijove.config.problems import ConfigError, KeyPath, Note, NoteKind, Position, Problem, at_text, dotted
+from perijove.config.scalars import STAND_IN
 
 _MISSING = object()
 
@@ -87,9 +88,12 @@ def namespace(config: FluentConfig, directory: Path, run_file: Callable[[Path], 
 class Runner:
     """Runs pieces in one namespace, in the order given."""
 
-    def __init__(self, config: FluentConfig, directory: Path) -> None:
+    def __init__(self, config: FluentConfig, directory: Path, absent: Callable[[Note], None] | None = None) -> None:
+        """`absent`: given, what only the cluster has is told to it, and the pieces behind are run all the same."""
         self.config = config
         self.directory = directory
+        self.absent = absent
+        self.interrupted = False
         self.files = config.origins.files
         self.names = namespace(config, directory, self._sub_file)
 
@@ -108,7 +112,22 @@ class Runner:
             try:
                 exec(code, self.names)  # noqa: S102 - the feature itself
             except (Exception, SystemExit) as exc:
-                raise ConfigError([self._failure(piece, exc)]) from exc
+                why = self._why_absent(exc) if self.absent else ""
+                if self.absent is None or not why:
+                    raise ConfigError([self._failure(piece, exc)]) from exc
+                text = f"{dotted(piece.path)}: run only up to here, {_described(exc)}; {why}"
+                self.absent(Note(NoteKind.MISSING, text, piece.path, self._failure(piece, exc).position))
+                self.interrupted = True
+
+    def _why_absent(self, exc: BaseException) -> str:
+        """Why this may be no mistake of the code, or ""."""
+        if isinstance(exc, KeyError) and exc.args and str(exc.args[0]).isupper():
+            return "the cluster may set it"
+        if isinstance(exc, ImportError | FileNotFoundError):
+            return "the hub's image or a volume must have it"
+        if isinstance(exc, ValueError) and STAND_IN in os.environ.values():
+            return "variables from Secrets have made-up values here"
+        return "a piece before this one was not run to its end" if self.interrupted else ""
 
     def _compile(self, piece: Piece) -> CodeType:
         file = str(piece.file)
@@ -129,9 +148,12 @@ class Runner:
         for frame, line in traceback.walk_tb(exc.__traceback__):
             if (file := self.files.get(frame.f_code.co_filename)) is not None:
                 at = Position(file, line, 1)
-        text = str(exc)
-        message = f"{type(exc).__name__}: {text}" if text else type(exc).__name__
-        return Problem(piece.path, f"the code failed: {message}", at, remedy=_failure_remedy(exc))
+        return Problem(piece.path, f"the code failed: {_described(exc)}", at_text(at), remedy=_failure_remedy(exc))
+
+
+def _described(exc: BaseException) -> str:
+    text = str(exc)
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
 def _failure_remedy(exc: BaseException) -> str:
@@ -148,7 +170,7 @@ def _syntax_problem(piece: Piece, exc: SyntaxError | ValueError) -> Problem:
     if not isinstance(exc, SyntaxError):
         return Problem(piece.path, f"not Python: {exc}", Position(piece.file, piece.line, 1))
     line = piece.line + (exc.lineno or 1) - 1
-    at = Position(piece.file, line, 1)
+    at = at_text(Position(piece.file, line, 1))
     return Problem(piece.path, f"not Python: {exc.msg}", at)
 
 

@@ -8,7 +8,7 @@ before anybody is told. A `Note` never stops anything. Neither knows about termi
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -69,6 +69,7 @@ class NoteKind(StrEnum):
     KUBERNETES = "kubernetes"  # valid, but without effect on one machine
     UNKNOWN_TRAIT = "unknown-trait"  # a class setting nobody reads, probably misspelt
     DUPLICATE = "duplicate"  # a key given twice in one map; the last one counts
+    MISSING = "missing"  # only the cluster has it, so it could not be tried here
     UNUSED = "unused"  # known to JupyterHub, without meaning here
     INFO = "info"
 
@@ -134,9 +135,17 @@ def is_secret(path: KeyPath) -> bool:
     return any(isinstance(step, str) and _SECRET.search(step) for step in path)
 
 
+def at_text(position: Position) -> Position:
+    """Where the text of the line begins: Python knows the line of a statement, not its place in a YAML file."""
+    line = _line(position) or ""
+    return replace(position, column=len(line) - len(line.lstrip()) + 1) if line.strip() else position
+
+
 def _source_line(position: Position, path: KeyPath) -> str | None:
-    if is_secret(path):
-        return None
+    return None if is_secret(path) else _line(position)
+
+
+def _line(position: Position) -> str | None:
     try:
         lines = position.file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -11,6 +11,8 @@ import binascii
 import re
 from typing import Final
 
+# Stands for a value that only the cluster has, in a trial: passes for a key, a number and a text alike.
+STAND_IN: Final = "0" * 64
 Scalar = str | int | float | bool | None
 
 _WORDS: Final[dict[str, bool | None]] = {

@@ -5,12 +5,46 @@ to `c.KubeSpawner` on Kubernetes; what only a pod has goes to `c.KubeSpawner` in
 code which reads or extends it finds it.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import z2jh
 from perijove.config.fluent import DictValue, FluentConfig
+from perijove.config.problems import KeyPath
 from perijove.config.schema.settings import Settings
 from perijove.config.schema.singleuser import SingleUser
+
+# Where a trait stands in the file, if under another name.
+KEYS_OF_TRAITS: Final[dict[str, KeyPath]] = {
+    trait: ("singleuser", *key.split("."))
+    for trait, key in {
+        "mem_limit": "memory.limit",
+        "mem_guarantee": "memory.guarantee",
+        "cpu_limit": "cpu.limit",
+        "cpu_guarantee": "cpu.guarantee",
+        "environment": "extraEnv",
+        "image": "image",
+        "image_pull_policy": "image.pullPolicy",
+        "image_pull_secrets": "image.pullSecrets",
+        "events_enabled": "events",
+        "service_account": "serviceAccountName",
+        "volumes": "storage.extraVolumes",
+        "volume_mounts": "storage.extraVolumeMounts",
+        "storage_extra_labels": "storage.extraLabels",
+        "storage_capacity": "storage.capacity",
+        "storage_class": "storage.dynamic.storageClass",
+        "storage_access_modes": "storage.dynamic.storageAccessModes",
+        "pvc_name_template": "storage.dynamic.pvcNameTemplate",
+        "node_affinity_required": "extraNodeAffinity.required",
+        "node_affinity_preferred": "extraNodeAffinity.preferred",
+        "pod_affinity_required": "extraPodAffinity.required",
+        "pod_affinity_preferred": "extraPodAffinity.preferred",
+        "pod_anti_affinity_required": "extraPodAntiAffinity.required",
+        "pod_anti_affinity_preferred": "extraPodAntiAffinity.preferred",
+        "extra_resource_limits": "extraResource.limits",
+        "extra_resource_guarantees": "extraResource.guarantees",
+        "tolerations": "extraTolerations",
+    }.items()
+}
 
 
 def spawner_traits(settings: Settings) -> dict[str, Any]:
