@@ -4,8 +4,8 @@ import asyncio
 import base64
 import contextlib
 import gc
-from collections import Counter
 import os
+from collections import Counter
 
 import pytest
 from websockets.asyncio.client import connect
