@@ -176,18 +176,20 @@ async def test_deletion_without_grace_is_at_once(pods):
 
 
 async def test_the_hook_before_the_end_runs_in_the_container(cluster, pods):
-    hook = {"preStop": {"exec": {"command": ["sh", "-c", "echo stopping > /proc/1/fd/1"]}}}
-    seen = []
-    await pods.create(container={"lifecycle": hook})
+    """What it leaves is on a claim: the container's own log goes with the pod."""
+    claim = {
+        "metadata": {"name": "notes"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+    }
+    await cluster.core.create_namespaced_persistent_volume_claim(cluster.namespace, claim)
+    volumes = [{"name": "notes", "persistentVolumeClaim": {"claimName": "notes"}}]
+    container = {"volumeMounts": [{"name": "notes", "mountPath": "/notes"}]}
+    hook = {"preStop": {"exec": {"command": ["sh", "-c", "echo stopping > /notes/a"]}}}
+    await pods.create(container={**container, "lifecycle": hook}, volumes=volumes)
     await pods.until_phase("Running")
     await pods.delete()
-    log = cluster.fake.kubelet.run_of(cluster.namespace, "p").log_of("main").file(0)
-
-    async def said():
-        seen.append(log.read_text() if log.exists() else "")
-        return "stopping" in "".join(seen)
-
-    await until(said, every=0.002)
+    await pods.until_gone()
+    assert await pods.output("cat /notes/a", name="after", container=container, volumes=volumes) == "stopping\n"
 
 
 async def test_a_hook_after_the_start_that_fails_is_told(pods):
