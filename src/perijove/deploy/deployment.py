@@ -95,7 +95,7 @@ class Deployment:
         before = [manifest for manifest in rendered.manifests if is_before(manifest)]
         manifests = [plan.marked(one, namespace) for one in rendered.manifests if not is_before(one)]
         inventory = await Inventory.load(self.client, namespace, name)
-        self._check_deployer(inventory)
+        self.check_deployer(inventory)
         planned = await plan.plan(self.client, manifests, inventory, self.wishes.rights, new_namespace=is_new)
         helm = HelmObjects() if is_new else await existing.of_helm(self.client, namespace, name)
         refs = [Ref.of(manifest) for manifest in (*manifests, *before)]
@@ -111,7 +111,8 @@ class Deployment:
             new_namespace=is_new,
         )
 
-    def _check_deployer(self, inventory: Inventory) -> None:
+    def check_deployer(self, inventory: Inventory) -> None:
+        """Raises `DeployFailed`."""
         if inventory.exists and inventory.deployer == "controller" and self.wishes.deployer == "person":
             raise DeployFailed(
                 f"the release {inventory.release} is deployed by its controller, which would undo this",
