@@ -10,6 +10,7 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from perijove.proxy.options import ProxyLimits, TrustedPeers
 
 _REMEMBERED = 65536
+_ROUNDING = 1e-6
 
 
 class Admission:
@@ -51,7 +52,8 @@ class Admission:
         now = self._time()
         paid = max(self._paid.get(client, now), now) + cost
         ahead = paid - now - self._limits.request_burst * cost
-        if ahead > 0:
+        # Sums of floats: a whole burst must not be one short.
+        if ahead > _ROUNDING:
             return ahead
         if len(self._paid) >= _REMEMBERED:
             # More than come in a second, so a flood from everywhere, which no limit per client stops.
