@@ -9,7 +9,22 @@ import sys
 import typer
 
 from perijove import __version__
-from perijove.cli import check, db, deploy, hub, proxy, render, rollback, status, token, uninstall, up, users
+from perijove.cli import (
+    check,
+    db,
+    deploy,
+    hub,
+    migrate,
+    proxy,
+    render,
+    rollback,
+    schema,
+    status,
+    token,
+    uninstall,
+    up,
+    users,
+)
 from perijove.cli.console import show_failure
 from perijove.cli.exits import CommandFailed, Exit
 
@@ -39,7 +54,7 @@ def _root(
     """A multi-user notebook hub that scales out."""
 
 
-for module in (up, hub, proxy, check, render, deploy, status, rollback, uninstall, token):
+for module in (up, hub, proxy, check, migrate, schema, render, deploy, status, rollback, uninstall, token):
     module.register(app)
 app.add_typer(users.app, name="users")
 app.add_typer(db.app, name="db")

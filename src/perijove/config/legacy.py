@@ -148,6 +148,10 @@ def _classes(tree: Rewrite) -> None:
                     continue
                 path = ("hub", "config", class_name)
                 tree.move((*path, old), (*path, _TRAITS[old]))
+    admins = ("hub", "config", "Authenticator", "admin_users")
+    if tree.root.at(admins) is None:
+        # With both, they are added up when the configuration is compiled.
+        tree.move(("hub", "config", "JupyterHub", "admin_users"), admins)
     setting = ("hub", "config", "JupyterHub", "authenticator_class")
     node = tree.root.at(setting)
     if node is not None and node.value in _CLASSES:
