@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 import json
+import sys
 
+import aiohttp
+import psutil
 import pytest
 
 from perijove.proxy.options import APIOptions
 from perijove.testing.npm import NPMMissing, chp
 from perijove.testing.proxy import serve_api_proxy, target, wire
+from perijove.testing.stock_hub import stock_hub
 from perijove.testing.waiting import until
 
 AUTHORIZATION = b"Authorization: token secret"
@@ -255,3 +259,21 @@ async def test_a_default_target_is_there_from_the_start():
             assert (await proxy.get(b"/x")).body == b"first /x"
             await proxy.call("POST", "/api/routes/", {"target": second})
             assert (await proxy.get(b"/x")).body == b"second /x"
+
+
+async def test_a_stock_hub_starts_a_proxy_that_died_again(tmp_path):
+    """And puts all routes back, as it does with its own."""
+    command = [sys.executable, "-P", "-m", "perijove.cli.chp"]
+    async with stock_hub(tmp_path, command) as hub:
+        before = int((tmp_path / "proxy.pid").read_text())
+        psutil.Process(before).kill()
+
+        async def back():
+            try:
+                return int((tmp_path / "proxy.pid").read_text()) != before and "/" in await hub.routes()
+            except (OSError, ValueError, aiohttp.ClientError):
+                return False
+
+        await until(back, seconds=30)
+        async with aiohttp.ClientSession() as session, session.get(f"{hub.url}hub/health") as response:
+            assert response.status == 200

@@ -5,6 +5,7 @@ One object, handed to each connection; everything in it belongs to the one threa
 
 import asyncio
 import errno
+import os
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -153,6 +154,7 @@ class DataPlane:
         now = self.time()
         self.upstreams.sweep(now)
         crowded = 0 < self._max_clients * _CROWDED < len(self.clients) + len(self.tunnels)
+        crowded = crowded or not self._descriptors_left()
         for client in [client for client in self.clients if client.deadline < now or (crowded and client.idle)]:
             client.expire()
         if self.options.timeouts.target_silence_seconds:
@@ -161,6 +163,15 @@ class DataPlane:
         self.admission.forget_old()
         if self.access is not None:
             self.access.flush()
+
+    def _descriptors_left(self) -> bool:
+        """Tried, because libuv closes what it cannot accept without telling anybody."""
+        try:
+            os.close(os.dup(2))
+        except OSError as error:
+            self.note_loop_error({"exception": error})
+            return False
+        return True
 
     def _end_silent(self, oldest: float) -> None:
         for client in list(self.clients):
@@ -181,7 +192,7 @@ class DataPlane:
             if now >= self._exhausted_until:
                 self._exhausted_until = now + _QUIET_SECONDS
                 log.error(
-                    "out of file descriptors: connections wait until others end; raise the limit (ulimit -n)",
+                    "out of file descriptors: idle connections are closed, new ones refused; raise `ulimit -n`",
                     problem=str(error),
                     clients=len(self.clients),
                     upgraded=len(self.tunnels),
