@@ -14,6 +14,7 @@ from perijove.domain.errors import HubError
 from perijove.lib.log import get_logger
 from perijove.services.context import HubContext
 from perijove.store import claims
+from perijove.store.database import Transaction
 from perijove.store.schema import replicas, servers
 
 log = get_logger(__name__)
@@ -21,6 +22,7 @@ log = get_logger(__name__)
 BEAT_SECONDS = 10.0
 # A row without a beat for so long is of the dead, wherever it ran.
 DEAD_AFTER = timedelta(seconds=60)
+SPREAD_SECONDS = 10
 
 
 async def arrive(hub: HubContext) -> None:
@@ -41,16 +43,24 @@ async def arrive(hub: HubContext) -> None:
             await tx.execute(select(replicas).where(replicas.c.host == hub.host, replicas.c.id != hub.replica_id))
         ).all()
         if hub.spawners.host_bound:
-            # What died while no hub looked is found by the next poll, not at the end of an interval.
-            await tx.execute(
-                update(servers)
-                .where(servers.c.host == hub.host, servers.c.observed == "running")
-                .values(next_poll=tx.now)
-            )
+            await _look_soon(tx, hub.host)
     dead = [row.id for row in known if not _alive(row.pid, row.process_started)]
     freed = await claims.release_of(hub.store, dead)
     if dead:
         log.info("took over from earlier hubs on this machine", hubs=len(dead), leases=freed)
+
+
+async def _look_soon(tx: Transaction, host: str) -> None:
+    """Poll this machine's servers within seconds: what died while no hub looked is not to wait a whole interval.
+
+    Spread by id, a second apart: a thousand polls at once would be all that a fresh hub does.
+    """
+    for second in range(SPREAD_SECONDS):
+        await tx.execute(
+            update(servers)
+            .where(servers.c.host == host, servers.c.observed == "running", servers.c.id % SPREAD_SECONDS == second)
+            .values(next_poll=tx.now + timedelta(seconds=second))
+        )
 
 
 def _alive(pid: int, started: float) -> bool:
