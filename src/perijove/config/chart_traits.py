@@ -84,6 +84,10 @@ def _cookie_secret(config: FluentConfig, loaded: Loaded, result: ChartTraits) ->
 
 def _database(config: FluentConfig, loaded: Loaded, data_dir: Path, result: ChartTraits) -> None:
     database = loaded.settings.hub.db
+    if database.upgrade is False:
+        switch: KeyPath = ("hub", "db", "upgrade")
+        text = "hub.db.upgrade: false has no effect: migrations always run, after a backup"
+        result.notes.append(Note(NoteKind.UNUSED, text, switch, loaded.given.nearest(switch).where))
     if database.type == "sqlite-pvc":
         config.JupyterHub.db_url = "sqlite:///jupyterhub.sqlite"
         return

@@ -18,6 +18,7 @@ from perijove.config.fluent import FluentConfig
 from perijove.config.loaded import Loaded
 from perijove.config.options import CullOptions, HubOptions
 from perijove.config.problems import ConfigError, KeyPath, Note, NoteKind, Position, Problem, at_text
+from perijove.config.profiles import Profiles
 from perijove.config.protection import missing_protection
 from perijove.config.release_names import release_names
 from perijove.config.scalars import STAND_IN
@@ -79,6 +80,11 @@ class Compiler:
             proxy_options=chart.proxy_options,
         )
         self.notes += [*notes, *self._unknown_traits(traits, options)]
+        if self.target == "kubernetes":
+            profiles = Profiles(options.spawner_class, self.given.nearest)
+            profiles.check(traits)
+            self.notes += profiles.notes
+            self.problems += profiles.problems if self.trial else []
         report = self._report(traits, options)
         return Compiled(
             options=self._relocated(options),

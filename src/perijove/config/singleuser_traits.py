@@ -153,7 +153,6 @@ def _storage(pod: FluentConfig, user: SingleUser) -> None:
     mounts: list[dict[str, Any]] = []
     if storage.type == "dynamic":
         dynamic = storage.dynamic
-        claim = dynamic.pvc_name_template or "{pvc_name}"
         if dynamic.pvc_name_template:
             pod.pvc_name_template = dynamic.pvc_name_template
         pod.storage_pvc_ensure = True
@@ -164,8 +163,9 @@ def _storage(pod: FluentConfig, user: SingleUser) -> None:
         ):
             if value is not None:
                 pod[trait] = _copied(value)
-        name = dynamic.volume_name_template
-        volumes.append({"name": name, "persistentVolumeClaim": {"claimName": claim}})
+        name = dynamic.volume_name_template or "volume-{user_server}"
+        # Not the template: the spawner remembers under which name it made a user's claim.
+        volumes.append({"name": name, "persistentVolumeClaim": {"claimName": "{pvc_name}"}})
         mounts.append({"mountPath": storage.home_mount_path, "name": name})
         if dynamic.sub_path:
             mounts[-1]["subPath"] = dynamic.sub_path
@@ -191,7 +191,10 @@ def _extra_files(pod: FluentConfig, user: SingleUser) -> None:
 
 
 def _cloud_metadata(pod: FluentConfig, user: SingleUser) -> None:
-    """A privileged init container that closes the cloud's metadata address to the pod."""
+    """A privileged init container that closes the cloud's metadata address to the pod.
+
+    Its HTTP port only: on some clouds the same address answers DNS.
+    """
     if not user.cloud_metadata.block_with_iptables:
         return
     tools = user.network_tools
@@ -199,7 +202,19 @@ def _cloud_metadata(pod: FluentConfig, user: SingleUser) -> None:
         {
             "name": "block-cloud-metadata",
             "image": f"{tools.image.name}:{tools.image.tag}",
-            "command": ["iptables", "-A", "OUTPUT", "-d", user.cloud_metadata.ip, "-j", "DROP"],
+            "command": [
+                "iptables",
+                "--append",
+                "OUTPUT",
+                "--protocol",
+                "tcp",
+                "--destination",
+                user.cloud_metadata.ip,
+                "--destination-port",
+                "80",
+                "--jump",
+                "DROP",
+            ],
             "securityContext": {
                 "privileged": True,
                 "runAsUser": 0,

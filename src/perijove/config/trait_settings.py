@@ -75,7 +75,7 @@ def _of_class(config: Config, where: Where, role: str, cls: type[HasTraits], res
         at = where(section, name)
         shown = jsonable(value, name)
         result.settings.append(TraitSetting(role, cls.__name__, section, name, shown, at))
-        if (trait := traits.get(name)) is not None and (expected := _mistake(trait, value)):
+        if (trait := traits.get(name)) is not None and (expected := mistake(trait, value)):
             path: KeyPath = ("hub", "config", section, name)
             text = f"c.{section}.{name} of {cls.__name__} cannot have this value"
             result.problems.append(Problem(path, text, at, expected))
@@ -90,7 +90,7 @@ def _effective(config: Config, cls: type[HasTraits]) -> Iterator[tuple[str, str,
     return iter(sorted(found.values()))
 
 
-def _mistake(trait: TraitType[Any, Any], value: Any) -> str:
+def mistake(trait: TraitType[Any, Any], value: Any) -> str:
     """What the trait expects instead of this value, or ""."""
     if isinstance(value, LazyConfigValue) or value == STAND_IN:
         return ""
