@@ -33,6 +33,7 @@ from perijove.plugins.facts import HubFacts
 from perijove.plugins.load import load_authenticator, load_spawner_host
 from perijove.reconcile import presence
 from perijove.reconcile.chores import run_chores
+from perijove.reconcile.chp import PushedProxy
 from perijove.reconcile.loop import Reconciler
 from perijove.reconcile.managed_services import ManagedService
 from perijove.services import activity, blocked, roles
@@ -163,6 +164,7 @@ async def running_hub(hub: HubContext, traits: Config) -> AsyncIterator[ASGIApp]
             presence.beat_forever(hub),
             activity.flush_forever(hub),
             tail_forever(hub.store, since=since, broken=hub.identities.suspend, mended=hub.identities.resume),
+            *([PushedProxy(hub, facts.connect_url).run()] if hub.options.chp_api_url else []),
             *(
                 ManagedService(hub, service, _local_api_url(hub.options)).run()
                 for service in hub.options.services

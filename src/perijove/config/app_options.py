@@ -87,6 +87,7 @@ class _Reader:
             routes = self.take("extra_routes", text_mapping, section=section)
             if routes:
                 self.options["extra_routes"] = routes
+        self.proxy()
         limit = self.take("consecutive_failure_limit", integer, section="Spawner")
         if limit is not None:
             self.options["consecutive_failure_limit"] = limit
@@ -131,6 +132,19 @@ class _Reader:
         if connect_ip and "hub_connect_url" not in self.options:
             port_ = self.take("hub_connect_port", integer) or self.options.get("hub_port", 8081)
             self.options["hub_connect_url"] = f"http://{connect_ip}:{port_}"
+
+    def proxy(self) -> None:
+        """Our own, unless configurable-http-proxy is asked for by name: z2jh sets that proxy's traits in any case."""
+        asked = self.section.get("proxy_class")
+        if asked is None:
+            return
+        name = getattr(asked, "__name__", str(asked))
+        if name.rpartition(".")[2].rpartition(":")[2] not in ("configurable-http-proxy", "ConfigurableHTTPProxy"):
+            message = f"c.JupyterHub.proxy_class: {name} is not known here, and Perijove's own proxy is used"
+            self.note(NoteKind.UNUSED, "proxy_class", message)
+            return
+        url = self.take("api_url", text, section="ConfigurableHTTPProxy")
+        self.options["chp_api_url"] = (url or "http://127.0.0.1:8001").rstrip("/")
 
     def secrets(self) -> None:
         secret = self.take("cookie_secret", _cookie_secret)

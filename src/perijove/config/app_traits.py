@@ -250,6 +250,7 @@ COMBINED: Final = frozenset(
         "hub_connect_ip",
         "hub_connect_port",
         "log_level",
+        "proxy_class",
         "service_tokens",
         "ssl_cert",
         "ssl_key",
@@ -261,7 +262,6 @@ SILENT: Final = frozenset(["admin_access", "last_activity_interval", "upgrade_db
 WITHOUT_MEANING: Final[dict[str, str]] = {
     **dict.fromkeys(
         [
-            "proxy_class",
             "proxy_cmd",
             "proxy_api_ip",
             "proxy_api_port",

@@ -143,4 +143,6 @@ class HubOptions:
     # Everything else under `tornado_settings`, for plug-ins that look there.
     tornado_settings: Mapping[str, Any] = field(default_factory=dict)
     extra_routes: Mapping[str, str] = field(default_factory=dict)
+    # REST API of a configurable-http-proxy that the hub pushes its routes to; "" = proxies follow the hub.
+    chp_api_url: str = ""
     proxy_options: Mapping[str, Any] = field(default_factory=dict)

@@ -50,10 +50,10 @@ async def chp_command() -> list[str]:
 
 
 @asynccontextmanager
-async def chp(token: str, *arguments: str) -> AsyncIterator[tuple[int, int]]:
+async def chp(token: str, *arguments: str, ports: tuple[int, int] | None = None) -> AsyncIterator[tuple[int, int]]:
     """A stock configurable-http-proxy; its public and its API port. Raises NPMMissing."""
     command = await chp_command()
-    port, api_port = free_port(), free_port()
+    port, api_port = ports or (free_port(), free_port())
     listen = ("--ip", "127.0.0.1", "--port", str(port), "--api-ip", "127.0.0.1", "--api-port", str(api_port))
     process = await asyncio.create_subprocess_exec(
         *(*command, *listen, *arguments),
