@@ -93,6 +93,24 @@ def test_an_unknown_trait_is_a_problem_with_a_suggestion(tried):
     }
 
 
+@pytest.mark.parametrize(
+    ("said", "line", "remedy"),
+    [
+        ("GithubOAuthenticator: {client_id: x}", 3, "did you mean `GitHubOAuthenticator`?"),
+        ("KubeSpawnr: {uid: 4}", 3, "did you mean `KubeSpawner`?"),
+        ("JupyterHub: {authenticator_class: githb}", 3, "did you mean `github`?"),
+    ],
+)
+def test_a_misspelt_class_is_a_problem_with_a_suggestion(tried, said, line, remedy):
+    (problem,) = tried(f"hub:\n  config:\n    {said}\n").problems
+    assert (problem.position.line, problem.remedy) == (line, remedy)
+
+
+def test_a_class_that_is_not_the_configured_one_is_no_mistake(tried):
+    config = "{GitHubOAuthenticator: {client_id: x}, BinderSpawner: {a: 1}, JupyterHub: {authenticator_class: gitlab}}"
+    assert not tried(f"hub: {{config: {config}}}").problems
+
+
 def test_each_trait_is_shown_with_its_value_and_its_line(tried):
     result = tried("""
         singleuser:

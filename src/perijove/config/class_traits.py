@@ -8,12 +8,14 @@ does not have it.
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Final
 
 from traitlets.config import Config
 
 from perijove.config.problems import KeyPath, Note, NoteKind, Position, nearest
 
+# Classes of JupyterHub that are neither authenticator nor spawner.
+_OTHER_CLASSES: Final = frozenset({"Application", "ConfigurableHTTPProxy", "CryptKeeper", "JupyterHub", "Proxy"})
 Where = Callable[[str, str], Position | None]
 
 
@@ -47,6 +49,29 @@ def unknown_traits(config: Config, where: Where, *, authenticator: Any, spawner:
         for section in sorted(sections):
             for trait in sorted(set(config[section]) - known):
                 yield _note(section, trait, cls.__name__, known, where)
+
+
+def unknown_classes(config: Config, where: Where, **chosen: Any) -> Iterator[Note]:
+    """A note for each section that is named almost like a class, and not like any."""
+    known = _OTHER_CLASSES | {
+        entry.value.rpartition(":")[2] for kind in chosen for entry in entry_points(group=f"jupyterhub.{kind}s")
+    }
+    for kind, wanted in chosen.items():
+        cls = find_class(kind, wanted)
+        known |= {parent.__name__ for parent in cls.__mro__} if cls else {str(wanted).rpartition(".")[2]}
+    for section in sorted(set(config) - known):
+        # One letter or so: most classes that nobody knows belong to code or to packages that are not here.
+        if close := nearest(section, known, cutoff=0.92):
+            path: KeyPath = ("hub", "config", section)
+            trait = min(config[section], default="")
+            text = f"no class is called {section}; did you mean `{close}`?"
+            yield Note(NoteKind.UNKNOWN_TRAIT, text, path, where(section, trait))
+
+
+def nearest_plugin(kind: str, wanted: Any) -> str | None:
+    """What a short name was probably meant to be."""
+    names = [entry.name for entry in entry_points(group=f"jupyterhub.{kind}s")]
+    return nearest(wanted, names, cutoff=0.75) if isinstance(wanted, str) and "." not in wanted else None
 
 
 def _note(section: str, trait: str, class_name: str, known: set[str], where: Where) -> Note:

@@ -11,7 +11,7 @@ from traitlets.config import Config
 import z2jh
 from perijove.config import chart_traits, cluster, extra_files, local
 from perijove.config.app_options import read_options
-from perijove.config.class_traits import unknown_traits
+from perijove.config.class_traits import unknown_classes, unknown_traits
 from perijove.config.compile import Compiled, Target
 from perijove.config.execute import Piece, Runner, environment
 from perijove.config.fluent import FluentConfig
@@ -216,7 +216,7 @@ class Compiler:
 
     def _unknown_traits(self, traits: Config, options: HubOptions) -> list[Note]:
         chosen = {"authenticator": options.authenticator_class, "spawner": options.spawner_class}
-        return list(unknown_traits(traits, self._where, **chosen))
+        return [*unknown_traits(traits, self._where, **chosen), *unknown_classes(traits, self._where, **chosen)]
 
     def _admin_users(self) -> None:
         """`c.JupyterHub.admin_users` is the old place of the authenticator's."""

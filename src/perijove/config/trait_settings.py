@@ -14,7 +14,7 @@ from traitlets import HasTraits, TraitError, TraitType
 from traitlets.config import Config
 from traitlets.config.loader import LazyConfigValue
 
-from perijove.config.class_traits import Where, find_class
+from perijove.config.class_traits import Where, find_class, nearest_plugin
 from perijove.config.problems import KeyPath, Note, NoteKind, Position, Problem
 from perijove.config.scalars import STAND_IN
 
@@ -61,9 +61,14 @@ def report(config: Config, where: Where, **chosen: Any) -> TraitReport:
     for role, wanted in chosen.items():
         cls = find_class(role, wanted)
         if cls is None:
-            text = f"the {role} class {wanted} cannot be imported here, so its traits are not checked"
             path: KeyPath = ("hub", "config", "JupyterHub", f"{role}_class")
-            result.notes.append(Note(NoteKind.MISSING, text, path, where("JupyterHub", f"{role}_class")))
+            at = where("JupyterHub", f"{role}_class")
+            if close := nearest_plugin(role, wanted):
+                text = f"no {role} is called {wanted}"
+                result.problems.append(Problem(path, text, at, remedy=f"did you mean `{close}`?"))
+                continue
+            text = f"the {role} class {wanted} cannot be imported here, so its traits are not checked"
+            result.notes.append(Note(NoteKind.MISSING, text, path, at))
         elif issubclass(cls, HasTraits):
             _of_class(config, where, role, cls, result)
     return result
