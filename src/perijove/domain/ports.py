@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from perijove.domain.errors import SpawnFailed
 from perijove.domain.ids import ServerId, UserId
 
 
@@ -59,6 +60,8 @@ class Exited:
 
     code: int | None
     log_lines: tuple[str, ...] = ()
+    # Why, where the spawner knows more than the process told.
+    cause: SpawnFailed | None = None
 
 
 class Spawner(Protocol):

@@ -11,19 +11,26 @@ from tornado.web import HTTPError
 from traitlets.config import Config
 
 from perijove.domain.errors import Invalid, SpawnFailed
+from perijove.domain.ids import ServerId, UserId
 from perijove.domain.names import client_id, server_prefix
-from perijove.domain.ports import Found, ServerSpec
+from perijove.domain.ports import Found, ServerSpec, UserFacts
 from perijove.plugins import facades, processes
 from perijove.plugins.calls import call
 from perijove.plugins.errors import details_of, http_message, spawn_failure
 from perijove.plugins.facts import HubFacts
 from perijove.plugins.jsonable import to_json
-from perijove.plugins.local_process import EPOCH, Hosting, MarkedProcess, hosted_class
+from perijove.plugins.local_process import EPOCH, Hosting, MarkedProcess
+from perijove.plugins.local_process import hosted_class as process_class
 from perijove.plugins.processes import ProcessTable
 from perijove.plugins.server_log import ServerLog
 from perijove.plugins.spawner import HostedSpawner
+from perijove.plugins.watched import Marking, Watched
 
 log = logging.getLogger(__name__)
+
+
+# For an instance that looks at all servers and is none.
+_NOBODYS = ServerSpec(id=ServerId(0), user=UserFacts(id=UserId(0), name="nobody"), name="")
 
 
 class _EachOnce(logging.Filter):
@@ -116,6 +123,8 @@ class ClassHost:
         if isinstance(plugin, MarkedProcess):
             output = ServerLog(self._log_dir, spec.id)
             plugin.hosting = Hosting(self._table, spec.id, spec.generation, spec.lease_epoch, output)
+        if isinstance(plugin, Watched):
+            plugin.marking = Marking(facts.hub_id, spec.id, spec.generation, spec.lease_epoch)
         plugin.load_state(row.state or {})
         return plugin
 
@@ -155,6 +164,9 @@ class ClassHost:
     # -- the world
 
     async def find(self) -> Sequence[Found]:
+        if issubclass(self._class, Watched):
+            found_all: Sequence[Found] = await self._build(_NOBODYS).find_all()
+            return found_all
         if not self.host_bound:
             return ()
         found = []
@@ -173,7 +185,20 @@ class ClassHost:
         return found
 
     async def destroy(self, found: Found) -> None:
+        if issubclass(self._class, Watched):
+            await self._build(_NOBODYS).destroy(found)
+            return
         await self._table.end(found.server_id, lambda process: process.epoch == found.state[EPOCH])
+
+
+def hosted_class(cls: type) -> type:
+    """`cls`, or what makes it safe to run here."""
+    # Whoever chose a KubeSpawner has imported it. Importing it for others would double the start's time.
+    if "kubespawner" in sys.modules:
+        from perijove.plugins.kube_pods import pod_class  # noqa: PLC0415 - needs packages that not every hub has
+
+        cls = pod_class(cls)
+    return process_class(cls)
 
 
 def _configured(cls: Any, traits: Config, trait: str) -> Any:

@@ -21,6 +21,7 @@ from perijove.plugins.errors import details_of, spawn_failure
 from perijove.plugins.jsonable import from_json, to_json
 from perijove.plugins.local_process import MarkedProcess
 from perijove.plugins.progress import until_ended
+from perijove.plugins.watched import Watched
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class HostedSpawner:
             while not task.done():
                 left = deadline - loop.time()
                 if left <= 0:
-                    raise self._timed_out()
+                    raise await self._timed_out()
                 await asyncio.wait({task}, timeout=min(left, _WATCH_SECONDS) if watched else left)
                 if watched and not task.done() and (code := self.plugin.exit_code()) is not None:
                     raise _died(code)
@@ -149,7 +150,9 @@ class HostedSpawner:
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - handed to the caller whole
             return exc
 
-    def _timed_out(self) -> SpawnFailed:
+    async def _timed_out(self) -> SpawnFailed:
+        if isinstance(self.plugin, Watched) and (cause := await self.plugin.why_late()) is not None:
+            return cause
         seconds = self.start_timeout_seconds
         return SpawnFailed(
             f"The server did not start within {seconds:g} seconds.",
@@ -175,11 +178,14 @@ class HostedSpawner:
             raise SpawnFailed(message, reason="poll", details=details_of(exc)) from exc
         if status is None:
             return None
-        return Exited(int(status) if code_known else None, await self.log_lines())
+        cause = self.plugin.ended if isinstance(self.plugin, Watched) else None
+        return Exited(int(status) if code_known else None, await self.log_lines(), cause)
 
     async def stop(self, *, now: bool = False) -> None:
         try:
             await self._end(now=now)
+        except SpawnFailed:
+            raise
         except (Exception, SystemExit) as exc:
             raise SpawnFailed(
                 "The server could not be stopped; the hub will try again.",
@@ -205,7 +211,7 @@ class HostedSpawner:
         if running:
             # Old spawners take no `now`.
             await call("Spawner.stop()", self.plugin.stop, **({"now": True} if now else {}))
-        elif isinstance(self.plugin, MarkedProcess):
+        elif isinstance(self.plugin, MarkedProcess | Watched):
             await self.plugin.sweep()
 
     async def _after_stop(self, what: str, function: Callable[..., Any], *args: Any) -> None:
@@ -245,6 +251,8 @@ class HostedSpawner:
         return dict(state)
 
     async def log_lines(self, count: int = 30) -> tuple[str, ...]:
+        if isinstance(self.plugin, Watched):
+            return await self.plugin.tail(count)
         if not isinstance(self.plugin, MarkedProcess):
             return ()
         return await asyncio.to_thread(self.plugin.hosting.output.tail, count)

@@ -50,6 +50,8 @@ async def wait_ready(session: aiohttp.ClientSession, spawner: Spawner, url: str)
 
 def died(exited: Exited) -> SpawnFailed:
     """The failure for a process that ended before it was ready."""
+    if exited.cause is not None:
+        return explained(exited.cause, exited.log_lines)
     code = "" if exited.code is None else f" (exit code {exited.code})"
     last = telling_line(exited.log_lines)
     return SpawnFailed(
@@ -58,6 +60,11 @@ def died(exited: Exited) -> SpawnFailed:
         reason="exited",
         details=_with_log(f"The process ended{code}.", exited.log_lines),
     )
+
+
+def explained(cause: SpawnFailed, lines: tuple[str, ...]) -> SpawnFailed:
+    """What a spawner knows of an end, with the log it kept."""
+    return SpawnFailed(cause.message, reason=cause.reason, details=_with_log(cause.details, lines))
 
 
 def telling_line(lines: tuple[str, ...]) -> str:

@@ -19,6 +19,7 @@ from perijove.domain.states import Desired, Observed, Phase
 from perijove.lib import faults, metrics
 from perijove.lib.log import get_logger
 from perijove.reconcile.operation import Operation, forget_credentials
+from perijove.reconcile.readiness import explained
 from perijove.reconcile.starting import failure_of, stopped
 from perijove.services.server_rows import ServerRow
 from perijove.store.claims import held
@@ -163,6 +164,8 @@ class Stop:
 
 
 def _unexpected(exited: Exited) -> SpawnFailed:
+    if exited.cause is not None:
+        return explained(exited.cause, exited.log_lines)
     code = "" if exited.code is None else f" (exit code {exited.code})"
     return SpawnFailed(
         f"The server's process ended by itself{code}.", reason="exited", details="\n".join(exited.log_lines)

@@ -1,0 +1,50 @@
+"""What a class that keeps its servers in a cluster, in sight of every hub, offers beyond JupyterHub's `Spawner`.
+
+Apart from the one that does (`kube_pods`), so that a hub without Kubernetes needs none of its packages.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from perijove.domain.errors import SpawnFailed
+from perijove.domain.ids import ServerId
+from perijove.domain.ports import Found
+
+
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """Under which start and which lease an instance acts."""
+
+    hub_id: str
+    server_id: ServerId
+    generation: int
+    epoch: int
+
+
+class Watched:
+    """Mixed in front of a spawner class. `marking` is set before any other method is called."""
+
+    marking: Marking
+    # Why it ended, once `poll()` has said that it did.
+    ended: SpawnFailed | None = None
+
+    @abstractmethod
+    async def why_late(self) -> SpawnFailed | None:
+        """What keeps it from being up, if that can be seen."""
+
+    @abstractmethod
+    async def tail(self, count: int) -> tuple[str, ...]:
+        """Last lines it wrote."""
+
+    @abstractmethod
+    async def sweep(self) -> None:
+        """Remove what is left of a server that ended, and return when it is gone."""
+
+    @abstractmethod
+    async def find_all(self) -> Sequence[Found]:
+        """Of any server of this hub."""
+
+    @abstractmethod
+    async def destroy(self, found: Found) -> None:
+        """Remove exactly that, not what came after it."""

@@ -1,0 +1,254 @@
+"""Every way in which a hosted KubeSpawner's pod does not come up or does not stay, told with the cluster's words."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from kubernetes_asyncio.client import ApiException
+from kubespawner import KubeSpawner
+from traitlets.config import Config
+
+from perijove.domain.errors import SpawnFailed
+from perijove.domain.ids import ServerId, UserId
+from perijove.domain.ports import ServerSpec, UserFacts
+from perijove.plugins.load import HubFacts, load_spawner_host
+from perijove.testing.kube.stories import WAIT, Pods
+from perijove.testing.waiting import until
+
+SPEC = ServerSpec(
+    id=ServerId(21),
+    user=UserFacts(id=UserId(4), name="ann"),
+    name="",
+    generation=3,
+    lease_epoch=5,
+    api_token="fresh",
+)
+POD = "jupyter-ann"
+
+
+class Hub:
+    """The spawner half of one."""
+
+    def __init__(self, cluster, directory):
+        self.cluster, self.directory = cluster, directory
+        self.pods = Pods(cluster)
+        self.config = Config()
+        section = self.config.KubeSpawner
+        section.namespace = cluster.namespace
+        section.image = "busybox:1.36"
+        section.cmd = ["sh", "-c", WAIT]
+        section.start_timeout = 60
+        section.delete_grace_period = 0
+
+    def host(self):
+        facts = HubFacts(hub_id="k", data_dir=self.directory, connect_url="http://hub:8081")
+        cls = "kubespawner.KubeSpawner"
+        return load_spawner_host(spawner_class=cls, traits=self.config, facts=facts, log_dir=self.directory / "logs")
+
+    async def open(self, **changes):
+        return await self.host().open(replace(SPEC, **changes))
+
+    async def failure(self):
+        """Of a start, which ends long before its timeout; nothing of it is left after the stop that follows."""
+        spawner = await self.open()
+        events = asyncio.create_task(_collect(spawner.progress()))
+        with pytest.raises(SpawnFailed) as caught:
+            await asyncio.wait_for(spawner.start(), 40)
+        await events
+        await spawner.stop(now=True)
+        assert await self.pods.find(POD) is None
+        return caught.value
+
+    async def running(self, **changes):
+        spawner = await self.open(**changes)
+        await spawner.start()
+        return spawner
+
+    async def ended(self, spawner):
+        return await until(spawner.poll, seconds=20, every=0.05)
+
+
+async def _collect(events):
+    return [event async for event in events]
+
+
+@pytest.fixture
+async def hub(cluster, tmp_path, monkeypatch):
+    cluster.use_for_kubespawner(monkeypatch)
+    monkeypatch.setattr(KubeSpawner, "reflectors", {})
+    yield Hub(cluster, tmp_path)
+    await KubeSpawner._stop_all_reflectors()
+    clients = [task for task in asyncio.all_tasks() if "close_client_task" in repr(task)]
+    for task in clients:
+        task.cancel()
+    await asyncio.gather(*clients, return_exceptions=True)
+
+
+# -- starts that fail
+
+
+async def test_an_image_that_cannot_be_pulled_ends_the_start_with_its_name(hub):
+    hub.config.KubeSpawner.image = "registry.invalid/lab:1"
+    failure = await hub.failure()
+    assert failure.reason == "image"
+    assert "registry.invalid/lab:1" in failure.message
+    assert "Back-off pulling image" in failure.details
+    assert "Warning Failed" in failure.details
+
+
+async def test_a_server_that_ends_at_once_is_told_with_its_last_words(hub):
+    hub.config.KubeSpawner.cmd = ["sh", "-c", "echo no such module: lab; exit 3"]
+    failure = await hub.failure()
+    assert failure.reason == "exited"
+    assert "exit code 3" in failure.message
+    assert "no such module: lab" in failure.details
+
+
+async def test_memory_beyond_the_limit_is_told_as_such(hub):
+    """Before it answers: the container is restarted in its pod, and nobody waits for that."""
+    spawner = await hub.running()
+    hub.cluster.fake.kubelet.kill_for_memory(hub.cluster.namespace, POD)
+    exited = await hub.ended(spawner)
+    assert exited.cause.reason == "oom"
+    assert "memory" in exited.cause.message
+    await spawner.stop(now=True)
+    assert await hub.pods.find(POD) is None
+
+
+async def test_a_volume_that_is_missing_ends_the_start_with_its_name(hub):
+    hub.config.KubeSpawner.volumes = [{"name": "home", "persistentVolumeClaim": {"claimName": "claim-ann"}}]
+    failure = await hub.failure()
+    assert failure.reason == "volume"
+    assert failure.message == "The volume claim-ann of this server is missing."
+    assert "FailedScheduling" in failure.details
+
+
+async def test_a_start_beyond_the_quota_says_so(hub):
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    await hub.cluster.core.create_namespaced_resource_quota(hub.cluster.namespace, quota)
+    failure = await hub.failure()
+    assert failure.reason == "quota"
+    assert "exceeded quota: none" in failure.details
+
+
+async def test_a_pod_that_no_machine_takes_is_given_up_when_nobody_helps(hub, monkeypatch):
+    monkeypatch.setattr("perijove.plugins.kube_causes._SCHEDULING_SECONDS", 0.5)
+    hub.config.KubeSpawner.cpu_guarantee = 10_000
+    failure = await hub.failure()
+    assert failure.reason == "unschedulable"
+    assert failure.message == "No machine of the cluster can take the server: not enough cpu."
+    assert "nodes are available" in failure.details
+
+
+async def test_a_timeout_is_blamed_on_what_was_in_the_way(hub):
+    hub.config.KubeSpawner.cpu_guarantee = 10_000
+    hub.config.KubeSpawner.start_timeout = 2
+    assert (await hub.failure()).reason == "unschedulable"
+
+
+async def test_a_pod_deleted_while_it_starts_ends_the_start(hub):
+    hub.config.KubeSpawner.image = "registry.invalid/lab:1"
+    spawner = await hub.open()
+    starting = asyncio.create_task(spawner.start())
+    await until(lambda: hub.pods.find(POD))
+    await hub.pods.until_waiting("ErrImagePull", POD)
+    await hub.pods.delete(POD, grace_period_seconds=0)
+    with pytest.raises(SpawnFailed) as caught:
+        await asyncio.wait_for(starting, 10)
+    assert caught.value.reason == "deleted"
+
+
+# -- servers that end
+
+
+async def test_a_pod_deleted_behind_the_hubs_back_is_told_as_that(hub):
+    spawner = await hub.running()
+    assert await spawner.poll() is None
+    await hub.pods.delete(POD)
+    exited = await hub.ended(spawner)
+    assert exited.cause.reason == "deleted"
+    assert "Killing" in exited.cause.details
+    await spawner.stop()
+    assert await hub.pods.find(POD) is None
+
+
+async def test_an_eviction_is_told_with_the_nodes_reason(hub):
+    spawner = await hub.running()
+    await hub.cluster.fake.kubelet.evict(hub.cluster.namespace, POD, "The node was low on resource: memory.")
+    exited = await hub.ended(spawner)
+    assert exited.cause.reason == "evicted"
+    assert "low on resource: memory" in exited.cause.message
+    await spawner.stop()
+    assert await hub.pods.find(POD) is None
+
+
+# -- the fence
+
+
+async def test_a_hub_that_comes_after_finds_the_pod_and_stops_it(hub):
+    first = await hub.running()
+    [found] = await hub.host().find()
+    assert (found.server_id, found.generation) == (21, 3)
+    assert found.state.items() <= first.state().items()
+    second = await hub.open(state=first.state(), lease_epoch=6)
+    assert await second.poll() is None
+    await second.stop()
+    assert await hub.pods.find(POD) is None
+
+
+async def test_a_hub_that_slept_never_deletes_its_successors_pod(hub):
+    late = await hub.open()
+    await hub.running(lease_epoch=6)
+    before = await hub.pods.read(POD)
+    for act in (late.start, late.stop):
+        with pytest.raises(SpawnFailed) as caught:
+            await act()
+        assert "later lease" in caught.value.details
+    assert (await hub.pods.read(POD)).metadata.uid == before.metadata.uid
+
+
+async def test_what_an_earlier_hub_left_half_started_is_replaced(hub):
+    await hub.running()
+    before = await hub.pods.read(POD)
+    await hub.running(lease_epoch=6)
+    assert (await hub.pods.read(POD)).metadata.uid != before.metadata.uid
+
+
+async def test_an_orphan_is_ended_and_what_came_after_it_is_not(hub):
+    await hub.running()
+    host = hub.host()
+    [orphan] = await host.find()
+    await hub.running(lease_epoch=6)
+    await host.destroy(orphan)
+    [found] = await host.find()
+    await host.destroy(found)
+    await hub.pods.until_gone(POD)
+
+
+# -- the watch
+
+
+async def test_a_cluster_that_cannot_be_watched_fails_a_start_and_nothing_else(hub):
+    hub.config.KubeSpawner.enable_user_namespaces = True
+    spawner = await hub.open()
+    original = KubeSpawner._start_reflector
+
+    async def refused(*args, **kwargs):
+        raise ApiException(status=403, reason="Forbidden")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kubespawner.reflector.ResourceReflector._list_and_update", refused)
+        with pytest.raises(SpawnFailed):
+            await spawner.start()
+    assert KubeSpawner._start_reflector is original
+    assert await hub.host().find() == []
+
+
+async def test_a_watch_that_gave_up_is_replaced_at_the_next_use(hub):
+    spawner = await hub.running()
+    reflector = spawner.plugin.pod_reflector
+    reflector.watch_task.cancel()
+    await until(reflector.watch_task.done)
+    await hub.pods.delete(POD, grace_period_seconds=0)
+    exited = await hub.ended(spawner)
+    assert exited.cause.reason == "deleted"
