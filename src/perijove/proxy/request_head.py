@@ -26,6 +26,9 @@ _KNOWN_HOSTS: set[bytes] = set()
 _MAX_HOSTS = 512
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([/?].*)?")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# TRACE would show the next hop's view of the request, our headers with it, to a page's script. After CONNECT a next
+# hop may take all that follows for a tunnel, whatever its target looks like.
+_NOT_OFFERED = frozenset((b"CONNECT", b"TRACE"))
 _OTHER_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 
 
@@ -83,9 +86,8 @@ def read_request(raw: bytes) -> RequestHead:
         pass
     except HttpParserError as error:
         raise BadHead(str(error)) from error
-    if head.method == b"TRACE":
-        # It would show the next hop's view of the request, our headers with it, to a page's script.
-        raise BadHead("TRACE is not offered", 405)
+    if head.method in _NOT_OFFERED:
+        raise BadHead(f"{head.method.decode()} is not offered", 405)
     for name, value in sink.noted:
         _READ[name](head, value.strip(b" \t"), name)
     if not head.target.startswith(b"/") or b"#" in head.target:
@@ -192,8 +194,6 @@ def _read_connection(head: RequestHead, options: list[bytes]) -> None:
 
 def _read_target(head: RequestHead) -> None:
     """Forms other than a path."""
-    if head.method == b"CONNECT":
-        raise BadHead("CONNECT is not offered", 405)
     if head.target == b"*":
         raise BadHead("OPTIONS * is not offered", 405)
     absolute = _ABSOLUTE.fullmatch(head.target)
