@@ -125,8 +125,11 @@ def _strict(found: Found) -> Found:
 
 
 def _show_json(found: Found) -> None:
+    from perijove.config import ConfigError
+
     lists: dict[str, list[dict[str, Any]]] = {
-        "problems": [problem.as_dict() for problem in found.problems],
+        # In the order of the files.
+        "problems": [problem.as_dict() for problem in ConfigError(found.problems).problems],
         "notes": [note.as_dict() for note in found.notes],
         "traits": [setting.as_dict() for setting in found.traits],
     }

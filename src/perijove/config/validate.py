@@ -134,7 +134,7 @@ def _problem(root: Node, error: ErrorDetails) -> Problem:
     below = error.get("ctx", {}).get("below")
     path, node = _place(root, error["loc"] if below is None else (*error["loc"], below))
     kind = error["type"]
-    if kind == "extra_forbidden":
+    if kind == "extra_forbidden" or _section_among_classes(path):
         return _unknown_key(root, path, node)
     if kind == "missing":
         missing = (*path, str(error["loc"][-1]))
@@ -146,6 +146,11 @@ def _problem(root: Node, error: ErrorDetails) -> Problem:
         message = f"this is {describe(node.value)}"
     expected, remedy = _expectation(error, node)
     return Problem(path, message, node.where, expected, remedy)
+
+
+def _section_among_classes(path: KeyPath) -> bool:
+    """`hub.config.singleuser`: a part of the file that is indented too far."""
+    return path[:-1] == ("hub", "config") and path[-1] in section_fields(Settings)
 
 
 def _place(root: Node, loc: tuple[int | str, ...]) -> tuple[KeyPath, Node]:
