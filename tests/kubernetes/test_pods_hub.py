@@ -1,0 +1,142 @@
+"""A hub with a z2jh config.yaml and a stock KubeSpawner: servers in pods, reached through our proxy."""
+
+import asyncio
+import json
+import secrets
+from dataclasses import dataclass
+
+import pytest
+
+from perijove.cli.listening import free_port
+from perijove.testing.hub import config_for_tests, write_config
+from perijove.testing.kube.stories import Pods
+from perijove.testing.stand import Stand
+from perijove.testing.waiting import until
+
+CONFIG = {
+    "hub": {
+        "allowNamedServers": True,
+        "config": {
+            "JupyterHub": {"authenticator_class": "dummy"},
+            "Authenticator": {"allow_all": True, "admin_users": ["admin"]},
+        },
+    },
+    "singleuser": {
+        "image": {"name": "quay.io/jupyterhub/k8s-singleuser-sample", "tag": "4.2.0"},
+        "cloudMetadata": {"blockWithIptables": False},
+        "startTimeout": 60,
+        "storage": {"capacity": "1Gi"},
+        "profileList": [
+            {"display_name": "Small", "slug": "small", "default": True},
+            {
+                "display_name": "Big",
+                "slug": "big",
+                "kubespawner_override": {"extra_labels": {"size": "big"}, "environment": {"SIZE": "big"}},
+            },
+            {
+                "display_name": "Broken",
+                "slug": "broken",
+                "kubespawner_override": {"image": "registry.invalid/lab:1"},
+            },
+        ],
+    },
+}
+SECONDS = 60
+
+
+@dataclass
+class InCluster(Stand):
+    """Its hubs think that they are pods of a cluster."""
+
+    kubeconfig: str = ""
+    namespace: str = ""
+
+    def _run(self, arguments, log, extra):
+        if arguments[0] == "hub":
+            arguments = [*arguments, "--target", "kubernetes"]
+            extra = {**extra, "KUBECONFIG": self.kubeconfig, "POD_NAMESPACE": self.namespace}
+        return super()._run(arguments, log, extra)
+
+    async def starts(self, user, server="", **options):
+        await self.api("POST", f"/users/{user}")
+        path = f"/users/{user}/servers/{server}" if server else f"/users/{user}/server"
+        status, answer = await self.api("POST", path, options)
+        assert status in (201, 202), answer
+        return await self.end_of_progress(user, server)
+
+    async def answers(self, user, server=""):
+        """The server's own API, through the proxy, with the rights of the caller's token."""
+        path = f"{self.url}user/{user}/{server}/api/status" if server else f"{self.url}user/{user}/api/status"
+        async with self.browser() as browser:
+            headers = {"Authorization": f"token {self.token}"}
+            response, text = await browser.get(path, headers=headers)
+            return json.loads(text) if response.status == 200 else None
+
+    async def stops(self, user, server=""):
+        path = f"/users/{user}/servers/{server}" if server else f"/users/{user}/server"
+        status, answer = await self.api("DELETE", path)
+        assert status in (202, 204), answer
+        await until(lambda: self.row(user, server)["observed"] == "stopped", seconds=SECONDS, every=0.05)
+
+
+@pytest.fixture
+async def stand(cluster, tmp_path):
+    assert cluster.fake, "its pods reach a hub on this machine"
+    token, port = secrets.token_hex(16), free_port()
+    own = {"hub": {"config": {"JupyterHub": {"hub_connect_url": f"http://127.0.0.1:{port}"}}}}
+    files = [
+        write_config(tmp_path / "config.yaml", CONFIG),
+        write_config(tmp_path / "testing.yaml", config_for_tests(token, "/", homes=tmp_path / "homes")),
+        write_config(tmp_path / "stand.yaml", own),
+    ]
+    stand = InCluster(tmp_path, files, [free_port()], port, token, secrets.token_hex(8))
+    stand.kubeconfig, stand.namespace = str(cluster.kubeconfig), cluster.namespace
+    try:
+        stand.start_proxy()
+        yield stand
+    finally:
+        await asyncio.to_thread(stand.end)
+
+
+@pytest.fixture
+def pods(cluster):
+    return Pods(cluster)
+
+
+async def test_a_server_in_a_pod_is_started_reached_survives_its_hub_and_is_stopped(stand, pods, cluster):
+    hub = await stand.hub()
+    last = await stand.starts("ann")
+    assert last.get("ready"), (last, hub.log)
+    assert "started" in await until(lambda: stand.answers("ann"), seconds=SECONDS, every=0.1)
+    claim = await cluster.core.read_namespaced_persistent_volume_claim("claim-ann", cluster.namespace)
+    assert claim.status.phase == "Bound"
+    before = await pods.read("jupyter-ann")
+    assert before.metadata.labels["perijove.io/generation"] == "1"
+
+    hub.kill()
+    await stand.hub()
+    assert await until(lambda: stand.answers("ann"), seconds=SECONDS, every=0.1)
+    assert (await pods.read("jupyter-ann")).metadata.uid == before.metadata.uid
+
+    await stand.stops("ann")
+    assert await pods.find("jupyter-ann") is None
+
+
+async def test_a_named_server_of_a_profile_runs_beside_the_default_one(stand, pods):
+    hub = await stand.hub()
+    assert (await stand.starts("bob", "gpu", profile="big")).get("ready"), hub.log
+    name = "jupyter-bob--gpu"
+    found = await pods.read(name)
+    assert found.metadata.labels["size"] == "big"
+    assert {"SIZE": "big"}.items() <= {one.name: one.value for one in found.spec.containers[0].env}.items()
+    assert await until(lambda: stand.answers("bob", "gpu"), seconds=SECONDS, every=0.1)
+
+
+async def test_what_the_user_and_the_admin_read_of_a_failed_start(stand):
+    await stand.hub()
+    last = await stand.starts("eve", profile="broken")
+    assert last["failed"]
+    assert "The server's image cannot be pulled: registry.invalid/lab:1" in last["message"]
+    failure = json.loads(stand.row("eve")["failure"])
+    assert failure["reason"] == "image"
+    assert "Back-off pulling image" in failure["details"]
