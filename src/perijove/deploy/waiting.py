@@ -14,7 +14,7 @@ from perijove.deploy.errors import RolloutFailed
 from perijove.deploy.report import Report
 from perijove.deploy.rollout import Progress, progress
 from perijove.kube.client import Client
-from perijove.kube.errors import ClusterUnavailable, KubeError, ObjectNotFound
+from perijove.kube.errors import KubeError, ObjectInvalid, ObjectNotFound
 from perijove.kube.refs import Object, Ref
 from perijove.lib.clock import Clock, SystemClock
 
@@ -142,20 +142,25 @@ class Waiting:
         return RolloutFailed("\n".join(lines), remedy=_remedy(troubles))
 
     async def last_lines(self, trouble: Trouble) -> list[str]:
-        """Of the container that failed; none where there are none to be had."""
+        """Of the container that failed; none where there are none to be had.
+
+        It may have been started again since it was looked at, and have said nothing yet: then those of the run before.
+        """
         if not trouble.wants_logs:
             return []
-        try:
-            text = await self.client.logs(
-                self.namespace,
-                trouble.pod,
-                trouble.wants_logs,
-                tail_lines=_LOG_LINES,
-                previous=trouble.previous_logs,
-            )
-        except (ObjectNotFound, ClusterUnavailable, KubeError) as exc:
-            return [f"(its log cannot be read: {exc})"]
-        return text.splitlines()[-_LOG_LINES:]
+        for previous in (trouble.previous_logs, not trouble.previous_logs):
+            try:
+                text = await self.client.logs(
+                    self.namespace, trouble.pod, trouble.wants_logs, tail_lines=_LOG_LINES, previous=previous
+                )
+            except (ObjectNotFound, ObjectInvalid):
+                # 400 where there was no such run.
+                continue
+            except KubeError as exc:
+                return [f"(its log cannot be read: {exc})"]
+            if lines := text.splitlines()[-_LOG_LINES:]:
+                return lines
+        return []
 
 
 _REMEDIES: Final = {
