@@ -111,6 +111,14 @@ def test_of_a_key_given_twice_the_one_that_counts_is_left():
     assert len(found.notes) == 1
 
 
+def test_documents_behind_the_first_stay_and_so_do_line_ends():
+    text = "auth:\r\n    type: dummy\r\n---\r\nother: document\r\n"
+    found = migrate(text, FILE).text
+    assert found.endswith("---\r\nother: document\r\n")
+    assert "\n" not in found.replace("\r\n", "")
+    assert migrate(found, FILE).text == found
+
+
 def test_what_anchors_share_is_left_to_a_person():
     text = "a: &shared\n  userPods: {nodeAffinity: {matchNodePurpose: require}}\n<<: *shared\n"
     with pytest.raises(ConfigError, match="by hand"):

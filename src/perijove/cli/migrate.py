@@ -83,7 +83,9 @@ def _replace(file: Path, text: str) -> None:
     target = file.resolve()
     beside = target.with_name(f".{target.name}.perijove")
     try:
-        beside.write_text(text, encoding="utf-8")
+        # Secrets are readable by nobody else, at no time.
+        beside.touch(mode=0o600)
+        beside.write_text(text, encoding="utf-8", newline="")
         shutil.copymode(target, beside)
         os.replace(beside, target)  # noqa: PTH105 - one call that is atomic
     except OSError as error:

@@ -20,7 +20,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from perijove.config.legacy import translate
 from perijove.config.problems import ConfigError, Note, NoteKind, Position, Problem
 from perijove.config.scalars import Scalar, resolve_plain
-from perijove.config.yaml import Node, parse
+from perijove.config.yaml import Document, Node, parse
 
 # Indentation of lists below their key: (sequence, offset); the file's own is the one that changes least.
 _LISTS: Final = ((2, 0), (4, 2))
@@ -49,18 +49,23 @@ def migrate(text: str, file: Path) -> Migrated:
     translation = translate(document.root)
     if translation.problems:
         raise ConfigError(translation.problems, document.notes)
-    notes = tuple(note for note in document.notes if note.kind is NoteKind.DUPLICATE) + tuple(translation.notes)
+    notes = (*_duplicates(document), *translation.notes)
     if not notes:
         return Migrated(text, ())
     try:
-        found = min((_written(text, document.root, translation.root, lists) for lists in _LISTS), key=_distance(text))
+        plain = text.replace("\r\n", "\n")
+        found = min((_written(plain, document.root, translation.root, lists) for lists in _LISTS), key=_distance(plain))
     except (YAMLError, KeyError, TypeError, AttributeError) as exc:
         raise ConfigError([_by_hand(file)], notes) from exc
-    found = _with_lost_comments(text, found)
+    found = _with_lost_comments(plain, found)
     again = parse(found, file)
-    if again.notes or translate(again.root).notes or again.root.plain() != translation.root.plain():
+    if _duplicates(again) or translate(again.root).notes or again.root.plain() != translation.root.plain():
         raise ConfigError([_by_hand(file)], notes)
-    return Migrated(found, notes)
+    return Migrated(found.replace("\n", "\r\n") if "\r\n" in text else found, notes)
+
+
+def _duplicates(document: Document) -> list[Note]:
+    return [note for note in document.notes if note.kind is NoteKind.DUPLICATE]
 
 
 def _by_hand(file: Path) -> Problem:
