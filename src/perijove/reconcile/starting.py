@@ -30,7 +30,7 @@ from perijove.reconcile.readiness import died, wait_ready
 from perijove.services import oauth, spawn_limits, tokens
 from perijove.services.progress import ready_event
 from perijove.services.server_rows import ServerRow, by_id
-from perijove.services.servers import append_event
+from perijove.services.servers import CANCELLED, append_event
 from perijove.store.claims import settle
 from perijove.store.database import Transaction
 
@@ -145,6 +145,8 @@ class Start:
         if current is not None and current.desired is Desired.RUNNING and current.generation == row.generation:
             return True
         await settle(tx, self.operation.lease, {}, release=True)
+        if current is not None and current.desired is not Desired.RUNNING:
+            await append_event(tx, row, CANCELLED)
         return False
 
     async def _begin(self, row: ServerRow, spawner: Spawner) -> None:
@@ -225,10 +227,9 @@ class Start:
     async def _cancel(self, row: ServerRow, spawner: Spawner) -> None:
         await self.operation.hold()
         await stop_quietly(spawner, row)
-        event = {"progress": 100, "failed": True, "message": "Spawn cancelled"}
         async with self.operation.hub.store.transaction() as tx:
             await forget_credentials(tx, row)
-            await self.operation.write(tx, row, stopped(spawner), event=event, release=True)
+            await self.operation.write(tx, row, stopped(spawner), event=CANCELLED, release=True)
         log.info("server start cancelled", user=row.user_name, server=row.name)
 
     async def _fail(self, row: ServerRow, spawner: Spawner | None, error: SpawnFailed) -> None:

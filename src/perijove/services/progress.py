@@ -12,6 +12,7 @@ from perijove.domain.ids import ServerId
 from perijove.domain.names import server_prefix
 from perijove.services.context import HubContext
 from perijove.services.server_rows import ServerRow, by_id, find
+from perijove.services.servers import CANCELLED
 from perijove.store.schema import server_events
 
 # How long a watcher trusts hints before it looks at the rows anyway.
@@ -121,7 +122,7 @@ def failed_event(row: ServerRow | None) -> dict[str, Any]:
     """The last event of a start that came to nothing."""
     failure = row.failure if row is not None else None
     if failure is None:
-        return {"progress": 100, "failed": True, "message": "Spawn cancelled"}
+        return dict(CANCELLED)
     event: dict[str, Any] = {
         "progress": 100,
         "failed": True,

@@ -29,6 +29,8 @@ from perijove.store.schema import server_events, servers, users
 # A pending row that no replica has claimed by then is ended as failed, by anyone.
 CLAIM_GRACE = timedelta(seconds=120)
 STOP_GRACE = timedelta(seconds=180)
+# The last progress event of a start that somebody did not want any more.
+CANCELLED: Mapping[str, Any] = {"progress": 100, "failed": True, "message": "Spawn cancelled"}
 
 
 class StartOutcome(StrEnum):
@@ -149,7 +151,7 @@ async def stop_row(
     # claimed it, and writes next, finds it unwanted and says so itself.
     if row.observed is Observed.STOPPED and not remove and not await _claimed(tx, row):
         values |= {"deadline": None}
-        await append_event(tx, row, {"progress": 100, "failed": True, "message": "Spawn cancelled"})
+        await append_event(tx, row, CANCELLED)
     await tx.execute(update(servers).where(servers.c.id == row.id).values(values))
     await record(
         tx,
