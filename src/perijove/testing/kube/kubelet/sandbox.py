@@ -24,6 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Protocol
 
+import perijove
 from perijove.testing.kube.kubelet.volumes import Mount
 
 # Process 1 of a container, as tini is in the images of notebook servers: passes signals on, reaps, and exits as the
@@ -217,6 +218,7 @@ def _script(spec: ContainerSpec) -> str:
         lines.append(f"mount --bind {spec.hosts} {_inside(root, '/etc/hosts')}")
     for mount in spec.mounts:
         lines += _bind(mount, root)
+    lines += _keep_interpreter(spec, root)
     home = spec.environment.get("HOME", "/")
     lines.append(_make_directory(root, home, spec))
     lines.append(_make_directory(root, spec.working_directory, spec))
@@ -227,6 +229,15 @@ def _script(spec: ContainerSpec) -> str:
     enter = f"cd {shlex.quote(spec.working_directory)} && exec {init} {command}"
     lines.append(f"exec chroot {root} /bin/sh -c {shlex.quote(enter)}")
     return "\n".join(lines)
+
+
+def _keep_interpreter(spec: ContainerSpec, root: Path) -> list[str]:
+    """What runs in containers is installed on this machine, perhaps below a directory that a mount covers (/tmp)."""
+    needed = {Path(sys.prefix), Path(sys.base_prefix), Path(perijove.__file__).parents[1]}
+    covered = [path for path in needed if any(path.is_relative_to(mount.target) for mount in spec.mounts)]
+    return [
+        f"mkdir -p {_inside(root, str(path))} && mount --bind {path} {_inside(root, str(path))}" for path in covered
+    ]
 
 
 def _inside(root: Path, path: str) -> str:
