@@ -7,10 +7,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Older single-user servers, which tests run against the hub.
 SINGLEUSER5 ?= build/singleuser5
+# What the fuzzer needs; atheris has wheels for some versions of Python only.
+FUZZ ?= build/fuzz
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format bench docs screenshots lock clean
+.PHONY: help up test check format fuzz bench docs screenshots lock clean
 
 help: ## List the targets
 	@echo "Usage: make <target> [ARGS=\"…\"]"
@@ -41,6 +43,13 @@ check: $(VENV)/.dev-stamp ## Format, lint, types, import contracts, size gate, g
 format: $(VENV)/.dev-stamp ## Rewrite the code as the formatter and the linter want it
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+$(FUZZ)/.stamp: requirements/fuzz.txt scripts/install
+	@scripts/install $(FUZZ) requirements/fuzz.txt --no-checkout
+	@touch $@
+
+fuzz: $(FUZZ)/.stamp ## Fuzz the proxy's parsers for a minute (ARGS="-max_total_time=3600")
+	@PYTHONPATH=src $(FUZZ)/bin/python scripts/fuzz-proxy $(ARGS)
 
 bench: $(VENV)/.dev-stamp ## Benchmarks beside JupyterHub in one run (ARGS="--rounds 5 --only login")
 	@scripts/system-packages bench

@@ -29,7 +29,10 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # TRACE would show the next hop's view of the request, our headers with it, to a page's script. After CONNECT a next
 # hop may take all that follows for a tunnel, whatever its target looks like.
 _NOT_OFFERED = frozenset((b"CONNECT", b"TRACE"))
-_OTHER_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+# llhttp passes over line breaks before the method, and takes one in the target for the end of an HTTP/0.9 request
+# line with fields behind it. Sent on, either would be a line of its own.
+_LINE = re.compile(rb"([A-Z-]+) ([!-~\x80-\xff]+) HTTP/1\.([01])")
+_OTHER_VERSION = re.compile(rb"\A[A-Z-]+ [!-~\x80-\xff]+ HTTP/[0-9]\.[0-9]\Z")
 
 
 class RequestHead:
@@ -43,18 +46,13 @@ class RequestHead:
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self.line_end = raw.index(b"\r\n")
-        try:
-            self.method, self.target, version = raw[: self.line_end].split(b" ")
-        except ValueError as error:
-            raise BadHead("malformed request line") from error
-        if version == b"HTTP/1.1":
-            self.minor = 1
-        elif version == b"HTTP/1.0":
-            self.minor = 0
-        elif _OTHER_VERSION.fullmatch(version):
-            raise BadHead("only HTTP/1.0 and HTTP/1.1 are spoken here", 505)
-        else:
+        line = _LINE.fullmatch(raw, 0, self.line_end)
+        if line is None:
+            if _OTHER_VERSION.search(raw, 0, self.line_end):
+                raise BadHead("only HTTP/1.0 and HTTP/1.1 are spoken here", 505)
             raise BadHead("malformed request line")
+        self.method, self.target, minor = line.groups()
+        self.minor = 1 if minor == b"1" else 0
         self.close = self.minor == 0
         self.absolute = False
         self.host: bytes | None = None

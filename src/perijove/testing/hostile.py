@@ -105,6 +105,12 @@ _ENDS = {
     "ends LF CRLF": b"GET /user/al/x HTTP/1.1\r\nHost: h\n\r\n" + SMUGGLED,
     "ends CR CRLF": b"GET /user/al/x HTTP/1.1\r\nHost: h\r\r\n\r\n" + SMUGGLED,
     "ends CR CR": b"GET /user/al/x HTTP/1.1\r\nHost: h\r\r" + SMUGGLED,
+    "starts with LF": b"\nGET /user/al/x HTTP/1.1\r\nHost: h\r\n\r\n" + SMUGGLED,
+    "starts with CR": b"\rGET /user/al/x HTTP/1.1\r\nHost: h\r\n\r\n" + SMUGGLED,
+    "starts with LF LF": b"\n\nGET /user/al/x HTTP/1.1\r\nHost: h\r\n\r\n" + SMUGGLED,
+    "LF in the target": b"GET /user/al/x\nX:y HTTP/1.1\r\nHost: h\r\n\r\n" + SMUGGLED,
+    "CR in the target": b"GET /user/al/x\rX:y HTTP/1.1\r\nHost: h\r\n\r\n" + SMUGGLED,
+    "LF and a field in the target": b"GET /user/al/x\nContent-Length:40/ HTTP/1.1\r\nHost: h\r\n\r\n" + SMUGGLED,
     "line ends LF": b"GET /user/al/x HTTP/1.1\nHost: h\r\n\r\n" + SMUGGLED,
     "line ends CR": b"GET /user/al/x HTTP/1.1\rHost: h\r\n\r\n" + SMUGGLED,
 }
