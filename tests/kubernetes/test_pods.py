@@ -12,6 +12,7 @@ from perijove.domain.errors import SpawnFailed
 from perijove.domain.ids import ServerId, UserId
 from perijove.domain.ports import ServerSpec, UserFacts
 from perijove.plugins.load import HubFacts, load_spawner_host
+from perijove.reconcile.readiness import died
 from perijove.testing.kube.stories import WAIT, Pods
 from perijove.testing.waiting import until
 
@@ -53,11 +54,16 @@ class Hub:
         spawner = await self.open()
         events = asyncio.create_task(_collect(spawner.progress()))
         with pytest.raises(SpawnFailed) as caught:
-            await asyncio.wait_for(spawner.start(), 40)
+            await asyncio.wait_for(self._start(spawner), 40)
         await events
         await spawner.stop(now=True)
         assert await self.pods.find(POD) is None
         return caught.value
+
+    async def _start(self, spawner):
+        await spawner.start()
+        # Ready for a moment before it ended: the hub hears of it while it waits for an answer.
+        raise died(await self.ended(spawner))
 
     async def running(self, **changes):
         spawner = await self.open(**changes)

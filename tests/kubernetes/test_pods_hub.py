@@ -140,3 +140,14 @@ async def test_what_the_user_and_the_admin_read_of_a_failed_start(stand):
     failure = json.loads(stand.row("eve")["failure"])
     assert failure["reason"] == "image"
     assert "Back-off pulling image" in failure["details"]
+
+
+async def test_a_pod_deleted_by_hand_is_noticed_and_told_within_seconds(stand, pods):
+    await stand.hub()
+    assert (await stand.starts("dan"))["ready"]
+    await pods.delete("jupyter-dan", grace_period_seconds=0)
+    await until(lambda: stand.row("dan")["observed"] == "stopped", seconds=8, every=0.05)
+    row = stand.row("dan")
+    assert row["desired"] == "stopped"
+    failure = json.loads(row["failure"])
+    assert failure["message"] == "The server's pod was deleted by somebody else than the hub."

@@ -4,7 +4,7 @@
 suite. A `ServerSpec` is a snapshot of rows: an adapter never sees a database session.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -163,6 +163,13 @@ class SpawnerHost(Protocol):
         ...
 
     async def destroy(self, found: Found) -> None: ...
+
+    async def ended(self) -> Collection[ServerId]:
+        """Servers that ended since the last call, as far as that is seen without asking for each. A hint.
+
+        Raises `SpawnFailed` when it cannot look.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
 """The configured spawner class: builds an instance for each operation, and answers for all of them."""
 
+import functools
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -65,6 +66,8 @@ class ClassHost:
         self._log = logging.getLogger(f"{cls.__module__}.{cls.__qualname__}")
         self._log.addFilter(_EachOnce())
         self._table = ProcessTable(facts.hub_id)
+        # What ran when `ended()` last looked.
+        self._living: Mapping[str, ServerId] = {}
         self.host_bound = issubclass(self._class, MarkedProcess)
         self.class_path = f"{cls.__module__}.{cls.__qualname__}"
         self.version = class_version(cls)
@@ -165,7 +168,7 @@ class ClassHost:
 
     async def find(self) -> Sequence[Found]:
         if issubclass(self._class, Watched):
-            found_all: Sequence[Found] = await self._build(_NOBODYS).find_all()
+            found_all: Sequence[Found] = await self._anybody.find_all()
             return found_all
         if not self.host_bound:
             return ()
@@ -184,9 +187,24 @@ class ClassHost:
                 )
         return found
 
+    async def ended(self) -> Collection[ServerId]:
+        if not issubclass(self._class, Watched):
+            return ()
+        try:
+            living = await self._anybody.living()
+        except Exception as exc:
+            raise SpawnFailed("The cluster cannot be watched.", reason="cluster", details=details_of(exc)) from exc
+        before, self._living = self._living, living
+        return {server_id for name, server_id in before.items() if name not in living}
+
+    @functools.cached_property
+    def _anybody(self) -> Any:
+        """An instance to look at all servers with."""
+        return self._build(_NOBODYS)
+
     async def destroy(self, found: Found) -> None:
         if issubclass(self._class, Watched):
-            await self._build(_NOBODYS).destroy(found)
+            await self._anybody.destroy(found)
             return
         await self._table.end(found.server_id, lambda process: process.epoch == found.state[EPOCH])
 

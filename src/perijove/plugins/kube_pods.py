@@ -14,6 +14,7 @@ from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
 
 from perijove.domain.errors import SpawnFailed
+from perijove.domain.ids import ServerId
 from perijove.domain.ports import Found
 from perijove.plugins import kube_causes
 from perijove.plugins.calls import settle
@@ -176,7 +177,9 @@ class HostedPod(Watched, KubeSpawner):  # type: ignore[misc]  # kubespawner ship
         crashed = bool(container.get("lastState", {}).get("terminated"))
         if not crashed and not {"running", "terminated"} & set(container.get("state", {})):
             return ()
-        return await self._reading.log(self.pod_name, NOTEBOOK, count, previous=crashed)
+        lines = await self._reading.log(self.pod_name, NOTEBOOK, count, previous=crashed)
+        # It may have been restarted since the watch told of its end, and the new one has said nothing yet.
+        return lines or await self._reading.log(self.pod_name, NOTEBOOK, count, previous=not crashed)
 
     async def sweep(self) -> None:
         if await self._reading.pod(self.pod_name) is not None:
@@ -224,6 +227,15 @@ class HostedPod(Watched, KubeSpawner):  # type: ignore[misc]  # kubespawner ship
                 continue
             found.append(Found(marking.server_id, marking.generation, f"pod {key}", {EPOCH: marking.epoch}))
         return found
+
+    async def living(self) -> Mapping[str, ServerId]:
+        reflector = await self._start_watching_pods()
+        living = {}
+        for pod in reflector.pods.values():
+            marking = marking_of(pod)
+            if marking is not None and marking.hub_id == self.marking.hub_id and kube_causes.end(pod) is None:
+                living[pod["metadata"]["uid"]] = marking.server_id
+        return living
 
     async def destroy(self, found: Found) -> None:
         reflector = await self._start_watching_pods()

@@ -4,7 +4,7 @@ Apart from the one that does (`kube_pods`), so that a hub without Kubernetes nee
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perijove.domain.errors import SpawnFailed
@@ -48,3 +48,7 @@ class Watched:
     @abstractmethod
     async def destroy(self, found: Found) -> None:
         """Remove exactly that, not what came after it."""
+
+    @abstractmethod
+    async def living(self) -> Mapping[str, ServerId]:
+        """What runs of this hub, by a name that nothing else will ever have."""

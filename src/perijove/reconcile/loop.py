@@ -17,6 +17,7 @@ from perijove.domain.events import Kind
 from perijove.domain.ids import ServerId
 from perijove.domain.states import Desired, Observed
 from perijove.lib.log import correlation_id, get_logger
+from perijove.reconcile.ends import notice_ends
 from perijove.reconcile.operation import Operation
 from perijove.reconcile.polling import BATCH, poll_batch
 from perijove.reconcile.starting import Start
@@ -60,6 +61,7 @@ class Reconciler:
                 group.create_task(_forever(self._poll), name="reconcile: poll")
                 group.create_task(_forever(self._renew), name="reconcile: renew")
                 group.create_task(_forever(self._notice), name="reconcile: notice")
+                group.create_task(_forever(self._ends), name="reconcile: ends")
         finally:
             await self._give_back()
 
@@ -157,6 +159,9 @@ class Reconciler:
                         row = await by_id(connection, running.operation.lease.server_id)
                         if row is None or row.desired is not Desired.RUNNING or row.generation != running.generation:
                             running.operation.unwanted.set()
+
+    async def _ends(self) -> None:
+        await notice_ends(self.hub)
 
     async def _give_back(self) -> None:
         tasks = [running.task for running in self._running.values()]

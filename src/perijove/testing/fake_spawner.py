@@ -6,7 +6,7 @@ that servers run on: it outlives hosts, so a test restarts the hub by making a n
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -233,6 +233,9 @@ class FakeSpawnerHost:
             Found(server.server_id, server.generation, "a fake server", {"fake": server.generation}, server.url)
             for server in self.world.alive()
         ]
+
+    async def ended(self) -> Collection[ServerId]:
+        return ()
 
     async def destroy(self, found: Found) -> None:
         server = self.world.servers.get(found.server_id)
