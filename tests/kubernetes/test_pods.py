@@ -11,6 +11,7 @@ from traitlets.config import Config
 from perijove.domain.errors import SpawnFailed
 from perijove.domain.ids import ServerId, UserId
 from perijove.domain.ports import ServerSpec, UserFacts
+from perijove.plugins import kube_causes
 from perijove.plugins.load import HubFacts, load_spawner_host
 from perijove.reconcile.readiness import died
 from perijove.testing.kube.stories import WAIT, Pods
@@ -129,6 +130,20 @@ async def test_a_volume_that_is_missing_ends_the_start_with_its_name(hub):
     assert "FailedScheduling" in failure.details
 
 
+async def test_a_volume_that_is_stuck_in_its_deletion_ends_the_start_with_its_name(hub):
+    core, namespace = hub.cluster.core, hub.cluster.namespace
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+    await core.create_namespaced_persistent_volume_claim(namespace, {"metadata": {"name": "home"}, "spec": spec})
+    home = [{"name": "home", "persistentVolumeClaim": {"claimName": "home"}}]
+    await hub.pods.create(name="holder", volumes=home)
+    await hub.pods.until_phase("Running", "holder")
+    await core.delete_namespaced_persistent_volume_claim("home", namespace)
+    hub.config.KubeSpawner.volumes = home
+    failure = await hub.failure()
+    assert failure.reason == "volume"
+    assert failure.message == "The volume home of this server is being deleted."
+
+
 async def test_a_start_beyond_the_quota_says_so(hub):
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     await hub.cluster.core.create_namespaced_resource_quota(hub.cluster.namespace, quota)
@@ -144,6 +159,16 @@ async def test_a_pod_that_no_machine_takes_is_given_up_when_nobody_helps(hub, mo
     assert failure.reason == "unschedulable"
     assert failure.message == "No machine of the cluster can take the server: not enough cpu."
     assert "nodes are available" in failure.details
+
+
+def test_a_pod_that_an_autoscaler_makes_room_for_is_waited_for():
+    waiting = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient memory."}
+    pod = {"metadata": {"name": POD}, "status": {"phase": "Pending", "conditions": [waiting]}}
+    nobody, helped, refused = (
+        kube_causes.starting(pod, [{"reason": reason}]).patience_seconds
+        for reason in ("FailedScheduling", "TriggeredScaleUp", "NotTriggerScaleUp")
+    )
+    assert refused < nobody < helped == kube_causes.FOREVER
 
 
 async def test_a_timeout_is_blamed_on_what_was_in_the_way(hub):
@@ -237,7 +262,6 @@ async def test_an_orphan_is_ended_and_what_came_after_it_is_not(hub):
 async def test_a_cluster_that_cannot_be_watched_fails_a_start_and_nothing_else(hub):
     hub.config.KubeSpawner.enable_user_namespaces = True
     spawner = await hub.open()
-    original = KubeSpawner._start_reflector
 
     async def refused(*args, **kwargs):
         raise ApiException(status=403, reason="Forbidden")
@@ -246,8 +270,15 @@ async def test_a_cluster_that_cannot_be_watched_fails_a_start_and_nothing_else(h
         patch.setattr("kubespawner.reflector.ResourceReflector._list_and_update", refused)
         with pytest.raises(SpawnFailed):
             await spawner.start()
-    assert KubeSpawner._start_reflector is original
     assert await hub.host().find() == []
+
+
+async def test_a_watch_of_all_namespaces_that_gives_up_does_not_end_the_hub(hub):
+    """KubeSpawner would call `sys.exit()` from a task here."""
+    hub.config.KubeSpawner.enable_user_namespaces = True
+    await hub.host().find()
+    [reflector] = KubeSpawner.reflectors.values()
+    reflector.on_failure()
 
 
 async def test_a_watch_that_gave_up_is_replaced_at_the_next_use(hub):

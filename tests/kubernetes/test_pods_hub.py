@@ -72,6 +72,10 @@ class InCluster(Stand):
             response, text = await browser.get(path, headers=headers)
             return json.loads(text) if response.status == 200 else None
 
+    def make_chores_due(self):
+        with self._database() as connection:
+            connection.execute("UPDATE leases SET done = NULL")
+
     async def stops(self, user, server=""):
         path = f"/users/{user}/servers/{server}" if server else f"/users/{user}/server"
         status, answer = await self.api("DELETE", path)
@@ -151,3 +155,24 @@ async def test_a_pod_deleted_by_hand_is_noticed_and_told_within_seconds(stand, p
     assert row["desired"] == "stopped"
     failure = json.loads(row["failure"])
     assert failure["message"] == "The server's pod was deleted by somebody else than the hub."
+
+
+async def test_a_hub_killed_between_the_pod_and_its_row_leaves_one_pod_to_the_next(stand, pods, cluster):
+    hub = await stand.hub(kill_at="start.spawned")
+    await stand.api("POST", "/users/fay")
+    await stand.api("POST", "/users/fay/server")
+    await hub.killed_itself(seconds=SECONDS)
+    assert await pods.find("jupyter-fay")
+    stand.expire_leases()
+    await stand.hub()
+    assert await until(lambda: stand.answers("fay"), seconds=SECONDS, every=0.1)
+    found = await cluster.core.list_namespaced_pod(cluster.namespace, label_selector="component=singleuser-server")
+    assert [one.metadata.name for one in found.items] == ["jupyter-fay"]
+
+
+async def test_a_pod_that_no_row_wants_is_swept(stand, pods):
+    await stand.hub()
+    assert (await stand.starts("guy"))["ready"]
+    stand.forget_servers()
+    stand.make_chores_due()
+    await pods.until_gone("jupyter-guy", seconds=SECONDS)
