@@ -24,7 +24,9 @@ from perijove.kube.refs import Object, Ref
 from perijove.lib.clock import Clock, SystemClock
 
 LEASE_SECONDS: Final = 15
-_RENEW_SECONDS: Final = 4.0
+RENEW_SECONDS: Final = 4.0
+LOOK_SECONDS: Final = 1.0
+RENEWING: Final = "renew the deploy lock"
 
 
 def _identity() -> str:
@@ -34,7 +36,11 @@ def _identity() -> str:
     except (OSError, KeyError):
         # A container's user may have no name.
         user = f"uid-{os.getuid()}"
-    return f"{user}@{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+    return f"{user}@{socket.gethostname()}/{process_number()}/{secrets.token_hex(4)}"
+
+
+def process_number() -> int:
+    return os.getpid()
 
 
 @dataclass(kw_only=True)
@@ -46,7 +52,6 @@ class Lock:
     release: str
     report: Report
     wait_seconds: float = 600
-    look_seconds: float = 1.0
     clock: Clock = field(default_factory=SystemClock)
     identity: str = field(default_factory=_identity)
     _renewed: float = 0.0
@@ -68,7 +73,7 @@ class Lock:
     async def held(self) -> AsyncIterator["Lock"]:
         """Raises `AlreadyRunning` when somebody else does not finish in time."""
         await self._take()
-        renewing = asyncio.create_task(self._renew())
+        renewing = asyncio.create_task(self._renew(), name=RENEWING)
         try:
             yield self
         finally:
@@ -101,7 +106,11 @@ class Lock:
                     remedy="Wait for its end and try again. If it was interrupted, its lock ends by itself in "
                     f"{LEASE_SECONDS} s.",
                 )
-            await self.clock.sleep(self.look_seconds)
+            await self.clock.sleep(LOOK_SECONDS)
+
+    async def take_once(self) -> bool:
+        """Without waiting; for whoever holds it without `held`."""
+        return await self._write(await self.client.find(self.ref))
 
     async def _write(self, lease: Object | None) -> bool:
         """False where somebody else was quicker."""
@@ -144,7 +153,7 @@ class Lock:
 
     async def _renew(self) -> None:
         while not self._lost:
-            await self.clock.sleep(_RENEW_SECONDS)
+            await self.clock.sleep(RENEW_SECONDS)
             before = self.clock.monotonic()
             try:
                 lease = await self.client.find(self.ref)
