@@ -35,7 +35,8 @@ case "${BEHAVIOUR:-}" in
 crash) echo "no database at postgresql://db" >&2; exit 3 ;;
 deaf) exec sleep 3600 ;;
 esac
-port=8081; [ "$1" = proxy ] && port=8000
+port=8081
+case "$(basename "$0") $1" in configurable-http-proxy*|"perijove proxy") port=8000 ;; esac
 exec %(python)s -IS -c '
 import signal, socket, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -69,6 +70,8 @@ prePuller:
   continuous: {enabled: false}
 """
 
+_STUBBED = ("*perijove*", "*k8s-hub*", "*configurable-http-proxy*")
+
 
 def config_text(
     *, db: str = "sqlite-pvc", url: str = "", hub: str = "", proxy: str = "", service: str = "ClusterIP", more: str = ""
@@ -78,11 +81,12 @@ def config_text(
 
 
 def stub_image(directory: Path) -> Image:
-    """In place of ours: `perijove` is a program of a few lines."""
+    """In place of ours and of z2jh's: what they start is a program of a few lines."""
     directory.chmod(0o755)
-    program = directory / "perijove"
-    program.write_text(_PROGRAM % {"python": sys.executable})
-    program.chmod(0o755)
+    for name in ("perijove", "jupyterhub", "configurable-http-proxy"):
+        program = directory / name
+        program.write_text(_PROGRAM % {"python": sys.executable})
+        program.chmod(0o755)
     path = os.pathsep.join([str(directory), "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
     return Image(entrypoint=(), environment={"PATH": path})
 
@@ -164,7 +168,8 @@ async def open_releases(target: Target, directory: Path) -> AsyncIterator[Releas
     # Not below /tmp: our pods mount something of their own there.
     with tempfile.TemporaryDirectory(prefix="perijove-stub-", dir="/var/tmp") as programs:
         if not target.is_real:
-            target.fake.kubelet.images.known["*perijove*"] = stub_image(Path(programs))
+            image = stub_image(Path(programs))
+            target.fake.kubelet.images.known |= dict.fromkeys(_STUBBED, image)
             target.fake.kubelet.pace.probe_factor = 0.02
         async with open_client(kubeconfig=target.kubeconfig, patience=QUICK) as client:
             yield Releases(target, client, directory)

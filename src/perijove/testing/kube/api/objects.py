@@ -151,7 +151,7 @@ class Objects:
             after["metadata"]["generation"] = before["metadata"]["generation"] + 1
         if owners is None:
             author = self._author(resource, options, "Update")
-            owners = ownership.after_update(schemas.of_resource(resource), before, after, author)
+            owners = ownership.after_update(schemas.of_resource(resource), _as_owned(before, item), after, author)
         after["metadata"]["managedFields"] = [owner.written() for owner in owners]
         return self._stored(resource, before, after, dry_run=options.dry_run)
 
@@ -249,6 +249,12 @@ _WITHOUT_GENERATION = frozenset(
 
 def _spec_of(item: Object) -> Object:
     return {key: value for key, value in item.items() if key not in ("metadata", "status")}
+
+
+def _as_owned(before: Object, item: Object) -> Object:
+    """`before` with the owners that a writer sent along, if any: so clients hand fields from one manager to another."""
+    given = item["metadata"].get("managedFields")
+    return before | {"metadata": before["metadata"] | {"managedFields": given}} if given else before
 
 
 def _without_times(item: Object) -> Object:
