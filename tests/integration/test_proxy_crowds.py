@@ -93,8 +93,8 @@ async def peers(count, address):
     finally:
         for peer in opened:
             # Gone, not half closed: that would be somebody who still waits for an answer.
-            sock = peer.transport.get_extra_info("socket")
-            if sock is not None:
+            if not peer.transport.is_closing():
+                sock = peer.transport.get_extra_info("socket")
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             peer.transport.abort()
 
