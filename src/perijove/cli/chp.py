@@ -9,11 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-# structlog paints tracebacks with rich where it finds it: five megabytes, for nothing in a log.
-sys.modules["rich"] = None  # type: ignore[assignment]  # how an import is made to fail
-
-from perijove import __version__  # noqa: E402 - after the line above
-from perijove.proxy.options import (  # noqa: E402 - the same
+import perijove.lib.plain_tracebacks  # noqa: F401 - before anything that logs
+from perijove import __version__
+from perijove.proxy.options import (
     APIOptions,
     ProxyLimits,
     ProxyOptions,
@@ -21,7 +19,7 @@ from perijove.proxy.options import (  # noqa: E402 - the same
     RewriteOptions,
     TLSOptions,
 )
-from perijove.proxy.systemd import Activated, activated  # noqa: E402 - the same
+from perijove.proxy.systemd import Activated, activated
 
 TOKEN_VARIABLE = "CONFIGPROXY_AUTH_TOKEN"  # noqa: S105 - a variable's name
 _DEFAULT_PORT = 8000

@@ -8,15 +8,13 @@ perijove.cli.proxy_process proxy <descriptor>` is for it alone.
 import os
 import sys
 
-# structlog paints tracebacks with rich where it finds it: five megabytes, for nothing in a log.
-sys.modules["rich"] = None  # type: ignore[assignment]  # how an import is made to fail
+import msgspec
 
-import msgspec  # noqa: E402 - after the line above
-
-from perijove.cli.control import Control  # noqa: E402 - the same
-from perijove.proxy.main import serve  # noqa: E402 - the same
-from perijove.proxy.options import ProxyOptions  # noqa: E402 - the same
-from perijove.proxy.worker_wire import path_from  # noqa: E402 - the same
+import perijove.lib.plain_tracebacks  # noqa: F401 - before anything that logs
+from perijove.cli.control import Control
+from perijove.proxy.main import serve
+from perijove.proxy.options import ProxyOptions
+from perijove.proxy.worker_wire import path_from
 
 
 def run(options: ProxyOptions) -> int:
