@@ -26,8 +26,6 @@ from perijove.testing.fake_spawner import FakeWorld
 from perijove.testing.replica import add_users, progress_events, reconciling, replica_on, settled, start
 from perijove.testing.waiting import until
 
-LONG_AGO = timedelta(hours=5)
-
 
 @pytest.fixture
 async def world():
