@@ -64,31 +64,37 @@ class Applier:
         self, refs: Iterable[Ref], *, uids: dict[Ref, str] | None = None, quietly: bool = False, why: str = ""
     ) -> None:
         """And wait until they are gone: what comes next may want their names."""
+        marked: dict[Ref, str] = {}
         for ref in refs:
             assert ref.kind not in PROTECTED or why, f"{ref} is not to be deleted"
             self.lock.check()
             try:
                 uid = (uids or {}).get(ref) or await self._uid(ref)
-                if not uid or not await self.client.delete(ref, uid=uid, propagation="Foreground"):
-                    continue
+                if uid and await self.client.delete(ref, uid=uid, propagation="Foreground"):
+                    marked[ref] = uid
             except KindUnknown:
                 continue
             except KubeError as exc:
                 raise DeployFailed(f"{ref} cannot be deleted: {exc}", remedy=exc.remedy) from exc
-            await self._until_gone(ref, uid)
-            if not quietly:
+        # Afterwards, and not one by one: a volume goes when the last pod that uses it has gone.
+        for ref, uid in marked.items():
+            is_gone = await self._until_gone(ref, uid)
+            if is_gone and not quietly:
                 self.report.done(f"{ref} deleted{f' ({why})' if why else ''}")
 
     async def _uid(self, ref: Ref) -> str:
         item = await self.client.find(ref)
         return str(item["metadata"]["uid"]) if item is not None else ""
 
-    async def _until_gone(self, ref: Ref, uid: str) -> None:
+    async def _until_gone(self, ref: Ref, uid: str) -> bool:
         """A finalizer of somebody else may keep it for ever: then it is said, and not waited for."""
         try:
             async with asyncio.timeout(_GONE_SECONDS):
                 while await self._uid(ref) == uid:
                     self.lock.check()
+                    self.report.waiting(f"waiting for the end of {ref}")
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
             self.report.note(f"{ref} is marked as deleted, and something still keeps it (its finalizers)")
+            return False
+        return True

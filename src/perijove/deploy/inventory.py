@@ -20,6 +20,7 @@ Deployer = Literal["person", "controller"]
 class Inventory:
     namespace: str
     release: str
+    # In the order in which they are applied.
     objects: tuple[Ref, ...] = ()
     # Who deploys: a person's command, or the controller of the chart, which would undo what others do.
     deployer: Deployer = "person"
@@ -50,9 +51,7 @@ class Inventory:
         return replace(self, exists=True)
 
     def manifest(self) -> Object:
-        lines = ",\n ".join(
-            json.dumps([ref.api_version, ref.kind, ref.name, ref.namespace]) for ref in sorted(self.objects)
-        )
+        lines = ",\n ".join(json.dumps([ref.api_version, ref.kind, ref.name, ref.namespace]) for ref in self.objects)
         metadata = {
             "name": self.ref.name,
             "namespace": self.namespace,
