@@ -34,6 +34,8 @@ def test_what_a_hub_passes():
     assert (found.api.tls.require_client, found.api.tls.client_ca) == (True, Path("aca"))
     assert (found.target_ca, found.target_cert, found.target_key) == (Path("cca"), Path("cc"), Path("ck"))
     assert found.token == "t"
+    # The hub is a target like any other to this API, and must not be limited as one user's server is.
+    assert found.limits.target_connections == 0
 
 
 def test_unix_sockets_take_the_place_of_ports():

@@ -111,7 +111,8 @@ def read_options(arguments: list[str], environ: dict[str, str], given: Activated
         error_target=args.error_target.rstrip("/"),
         error_dir=args.error_path,
         brand="JupyterHub",
-        limits=ProxyLimits(),
+        # A hub is a target like any other here, and everybody's requests go to it.
+        limits=ProxyLimits(target_connections=0),
         timeouts=_timeouts(args),
         drain_seconds=args.drain_timeout,
         metrics_listen=metrics,
