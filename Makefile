@@ -12,11 +12,11 @@ FUZZ ?= build/fuzz
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format fuzz bench docs screenshots lock clean
+.PHONY: help up test check format fuzz bench bench-proxy docs screenshots lock clean
 
 help: ## List the targets
 	@echo "Usage: make <target> [ARGS=\"…\"]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.run-stamp: requirements/run.txt pyproject.toml scripts/install
 	@scripts/install $(VENV) requirements/run.txt
@@ -51,9 +51,14 @@ $(FUZZ)/.stamp: requirements/fuzz.txt scripts/install
 fuzz: $(FUZZ)/.stamp ## Fuzz the proxy's parsers for a minute (ARGS="-max_total_time=3600")
 	@PYTHONPATH=src $(FUZZ)/bin/python scripts/fuzz-proxy $(ARGS)
 
-bench: $(VENV)/.dev-stamp ## Benchmarks beside JupyterHub in one run (ARGS="--rounds 5 --only login")
+bench: $(VENV)/.dev-stamp ## Benchmarks beside JupyterHub in one run (ARGS="--rounds 5 --only login"), then of the proxy
 	@scripts/system-packages bench
 	@$(BIN)/python -m bench $(ARGS)
+	@$(if $(ARGS),,$(BIN)/python -m bench.proxy)
+
+bench-proxy: $(VENV)/.dev-stamp ## The proxy beside configurable-http-proxy, nginx and haproxy (ARGS="--rounds 3 --only small")
+	@scripts/system-packages bench
+	@$(BIN)/python -m bench.proxy $(ARGS)
 
 docs: $(VENV)/.dev-stamp ## Write the generated reference pages again
 	@$(BIN)/python scripts/reference-docs

@@ -40,7 +40,10 @@ def result(row: Row, ours: list[float], peer: list[float], peer_name: str) -> Re
 
 def write(results: list[Result], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+    before = json.loads(path.read_text()) if path.exists() else []
+    # Of the proxies, which are measured apart.
+    kept = [row for row in before if row.get("part") == "proxy"]
+    path.write_text(json.dumps([asdict(result) for result in results] + kept, indent=2) + "\n")
 
 
 def _shown(value: float) -> str:
