@@ -297,9 +297,8 @@ async def test_scopes_may_be_callables_of_the_spawner(make, c):
         return ["users:activity!user", f"read:users!user={spawner.user.name}"]
 
     c.Spawner.server_token_scopes = scopes
-    host = make()
-    assert await host.token_scopes(spec()) == ("users:activity!user", "read:users!user=ann@example.org")
-    assert callable(host.server_token_scopes)
+    spawner = await make().open(spec())
+    assert tuple(spawner.server_token_scopes) == ("users:activity!user", "read:users!user=ann@example.org")
 
 
 async def test_a_misconfigured_spawner_fails_the_start_with_the_reason(make, c):

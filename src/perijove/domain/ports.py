@@ -146,10 +146,6 @@ class SpawnerHost(Protocol):
 
     async def open(self, spec: ServerSpec) -> Spawner: ...
 
-    async def token_scopes(self, spec: ServerSpec) -> Sequence[str]:
-        """Scopes to request for the server's own token; empty: those of the role `server`."""
-        ...
-
     async def options_form(self, spec: ServerSpec) -> str:
         """HTML, or "" when there is nothing to choose."""
         ...

@@ -72,15 +72,8 @@ class ClassHost:
         self.class_path = f"{cls.__module__}.{cls.__qualname__}"
         self.version = class_version(cls)
         # As configured: a list, or a callable of the spawner, which only `token_scopes` can evaluate.
-        self.server_token_scopes: Sequence[str] | Any = _configured(self._class, traits, "server_token_scopes")
         # Instances under operation in this process, for handlers that plug-ins bring along.
         self.live: dict[tuple[str, str], Any] = {}
-
-    async def token_scopes(self, spec: ServerSpec) -> Sequence[str]:
-        """Scopes to request for the server's own token; empty: those of the role `server`."""
-        spawner = await self.open(spec)
-        spawner.close()
-        return spawner.server_token_scopes
 
     async def open(self, spec: ServerSpec) -> HostedSpawner:
         try:
@@ -217,15 +210,6 @@ def hosted_class(cls: type) -> type:
 
         cls = pod_class(cls)
     return process_class(cls)
-
-
-def _configured(cls: Any, traits: Config, trait: str) -> Any:
-    """The configured value of a trait, most specific class last, without making an instance."""
-    value: Any = ()
-    for section in cls.section_names():
-        if section in traits and trait in traits[section]:
-            value = traits[section][trait]
-    return value
 
 
 def _option_error(exc: BaseException) -> str:

@@ -97,30 +97,12 @@ class Start:
     async def _prepare(self, row: ServerRow, spawner: Spawner, token: str) -> bool:
         """Write down what is about to be called. False: it was cancelled since it was claimed."""
         hub = self.operation.hub
-        prefix = row.prefix(hub.options.base_url)
+        row.prefix(hub.options.base_url)
         limit = timedelta(seconds=spawner.start_timeout_seconds + spawner.http_timeout_seconds)
         async with hub.store.transaction() as tx:
             if not await self._wanted(tx, row):
                 return False
-            await oauth.put_client(
-                tx,
-                client_id=row.oauth_client_id or "",
-                secret=token,
-                redirect_uri=f"{prefix}oauth_callback",
-                allowed_scopes=spawner.oauth_client_allowed_scopes,
-                description=f"Server at {prefix}",
-                server_id=row.id,
-            )
-            await tokens.issue_server_token(
-                tx,
-                token=token,
-                user_id=UserId(row.user_id),
-                user_name=row.user_name,
-                server_id=row.id,
-                server_name=row.name,
-                scopes=spawner.server_token_scopes,
-                url_path=prefix,
-            )
+            await self._use_token(tx, row, spawner, token)
             values = {
                 "observed": Observed.STARTING,
                 "phase": Phase.SPAWNING,
@@ -169,8 +151,20 @@ class Start:
         await self._wait(row, spawner, url)
 
     async def _use_token(self, tx: Transaction, row: ServerRow, spawner: Spawner, token: str) -> None:
-        """A resumed server kept its old token: that one is valid from now on, the fresh one is not."""
+        """Make `token` what the server authenticates with and its OAuth client's secret, in place of any before.
+
+        A resumed server kept its old one: it is registered over the fresh one, which is void then.
+        """
         prefix = row.prefix(self.operation.hub.options.base_url)
+        await oauth.put_client(
+            tx,
+            client_id=row.oauth_client_id or "",
+            secret=token,
+            redirect_uri=f"{prefix}oauth_callback",
+            allowed_scopes=spawner.oauth_client_allowed_scopes,
+            description=f"Server at {prefix}",
+            server_id=row.id,
+        )
         await tokens.issue_server_token(
             tx,
             token=token,
@@ -180,15 +174,6 @@ class Start:
             server_name=row.name,
             scopes=spawner.server_token_scopes,
             url_path=prefix,
-        )
-        await oauth.put_client(
-            tx,
-            client_id=row.oauth_client_id or "",
-            secret=token,
-            redirect_uri=f"{prefix}oauth_callback",
-            allowed_scopes=spawner.oauth_client_allowed_scopes,
-            description=f"Server at {prefix}",
-            server_id=row.id,
         )
 
     async def _resume(self, row: ServerRow, spawner: Spawner) -> None:

@@ -204,7 +204,6 @@ class FakeSpawnerHost:
 
     class_path = "perijove.testing.fake_spawner.FakeSpawner"
     version = "1"
-    server_token_scopes: Sequence[str] = ()
 
     def __init__(self, world: FakeWorld | None = None, *, host_bound: bool = False) -> None:
         self.world = world or FakeWorld()
@@ -213,9 +212,6 @@ class FakeSpawnerHost:
 
     async def open(self, spec: ServerSpec) -> FakeSpawner:
         return FakeSpawner(spec, self.world, self.behaviour)
-
-    async def token_scopes(self, _spec: ServerSpec) -> Sequence[str]:
-        return self.server_token_scopes
 
     async def options_form(self, _spec: ServerSpec) -> str:
         return self.behaviour.options_form
