@@ -19,7 +19,8 @@ from traitlets.config import Config
 
 from perijove.domain.ids import UserId
 from perijove.domain.ports import UserFacts
-from perijove.testing.oidc_provider import CLIENT_ID, CLIENT_SECRET, ProviderMissing, log_in, oidc_provider
+from perijove.testing.npm import NPMMissing
+from perijove.testing.oidc_provider import CLIENT_ID, CLIENT_SECRET, log_in, oidc_provider
 from perijove.testing.plugin_hub import XSRF, plugin_hub
 from perijove.testing.waiting import until
 
@@ -66,7 +67,7 @@ async def oidc(c, tmp_path):
             _oidc_config(c, issuer, url)
             async with plugin_hub(GenericOAuthenticator, c, tmp_path, listening=listening) as running:
                 yield running
-    except ProviderMissing as missing:
+    except NPMMissing as missing:
         listening.close()
         pytest.skip(str(missing))
 

@@ -8,7 +8,8 @@ import pytest
 from perijove.testing import run_hub, until
 from perijove.testing.browser import xsrf_of
 from perijove.testing.hub import OPEN, write_config
-from perijove.testing.oidc_provider import CLIENT_ID, CLIENT_SECRET, ProviderMissing, log_in, oidc_provider
+from perijove.testing.npm import NPMMissing
+from perijove.testing.oidc_provider import CLIENT_ID, CLIENT_SECRET, log_in, oidc_provider
 
 SMALL = [sys.executable, str(Path(__file__).with_name("small_server.py"))]
 
@@ -57,7 +58,7 @@ async def oidc_hub(tmp_path):
                 hub.files = [*hub.files, write_config(tmp_path / "provider.yaml", config)]
                 await hub.start()
                 yield hub
-        except ProviderMissing as missing:
+        except NPMMissing as missing:
             pytest.skip(str(missing))
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
+from perijove.testing.npm import installed
+
 VERSION = "9.13.3"
 CLIENT_ID = "hub"
 CLIENT_SECRET = "hub-secret-of-the-tests"  # noqa: S105 - of a provider that exists for one test
@@ -24,37 +26,10 @@ _SCRIPT = Path(__file__).with_name("oidc_provider.mjs")
 _REDIRECTS = (302, 303)
 
 
-class ProviderMissing(Exception):
-    """node, npm or the npm registry is not at hand: skip the test."""
-
-
-async def install() -> Path:
-    """The directory with `node_modules`."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        raise ProviderMissing("node and npm are not installed")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = base / "perijove-tests" / f"oidc-provider-{VERSION}"
-    if (cache / "complete").exists():
-        return cache
-    cache.mkdir(parents=True, exist_ok=True)
-    command = ("npm", "install", "--no-fund", "--no-audit", f"oidc-provider@{VERSION}")
-    process = await asyncio.create_subprocess_exec(*command, cwd=cache, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
-    try:
-        output, _ = await asyncio.wait_for(process.communicate(), 120)
-    except TimeoutError as exc:
-        process.kill()
-        await process.wait()
-        raise ProviderMissing("npm did not install oidc-provider within two minutes") from exc
-    if process.returncode:
-        raise ProviderMissing(f"npm cannot install oidc-provider: {output.decode(errors='replace').strip()[-300:]}")
-    (cache / "complete").touch()
-    return cache
-
-
 @contextlib.asynccontextmanager
 async def oidc_provider(redirect_uri: str) -> AsyncIterator[str]:
-    """The issuer's URL, while it runs."""
-    cache = await install()
+    """The issuer's URL, while it runs. Raises `NPMMissing`."""
+    cache = await installed("oidc-provider", VERSION)
     # node resolves packages from the directory of the script.
     script = cache / f"provider-{os.getpid()}.mjs"
     shutil.copyfile(_SCRIPT, script)
