@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
@@ -133,6 +134,8 @@ roles = Table(
     Column("description", Text, nullable=False, default=""),
     Column("scopes", JSON, nullable=False, default=list),
     Column("managed_by_auth", Boolean, nullable=False, default=False),
+    # Made through the REST API or the admin page: stays although no configuration names it.
+    Column("from_api", Boolean, nullable=False, default=False, server_default=false()),
 )
 
 
@@ -143,6 +146,8 @@ def _role_map(kind: str) -> Table:
         Column(f"{kind}_id", ID, ForeignKey(f"{kind}s.id", ondelete="CASCADE"), primary_key=True),
         Column("role_id", ID, ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True, index=True),
         Column("managed_by_auth", Boolean, nullable=False, default=False),
+        # Assigned through the REST API or the admin page.
+        Column("from_api", Boolean, nullable=False, default=False, server_default=false()),
     )
 
 
@@ -308,12 +313,24 @@ audit = Table(
     metadata,
     _id(),
     Column("at", UTCDateTime, nullable=False, index=True),
-    Column("action", String(64), nullable=False),
-    Column("actor", NAME, nullable=False, default=""),
+    Column("action", String(64), nullable=False, index=True),
+    Column("actor", NAME, nullable=False, default="", index=True),
     Column("subject", NAME, nullable=False, default="", index=True),
     Column("address", String(64), nullable=False, default=""),
     Column("correlation_id", String(64), nullable=False, default=""),
+    # "ok", or why it was refused: "denied", "failed", "throttled".
+    Column("result", String(16), nullable=False, default="ok", server_default="ok"),
     Column("data", JSON, nullable=False, default=dict),
+)
+
+# Failed logins, so that guessing is slowed down by all replicas together. `key` is a hash of account and
+# address, or of the account alone: names that nobody has are not kept in the clear.
+login_failures = Table(
+    "login_failures",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("count", Integer, nullable=False, default=0),
+    Column("last", UTCDateTime, nullable=False, index=True),
 )
 
 outbox = Table(
