@@ -10,6 +10,8 @@ SINGLEUSER5 ?= build/singleuser5
 # What the fuzzer needs; atheris has wheels for some versions of Python only.
 FUZZ ?= build/fuzz
 ARGS ?=
+# Test files at once: one more than there are cores, because most tests wait for other processes.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help up test check format fuzz bench bench-proxy docs screenshots lock clean
@@ -33,9 +35,10 @@ $(SINGLEUSER5)/.stamp: requirements/singleuser5.txt scripts/install
 up: $(VENV)/.run-stamp ## A working hub on http://127.0.0.1:8000 (ARGS="--port 8123 -f config.yaml")
 	@exec $(BIN)/perijove up $(ARGS)
 
-test: $(VENV)/.dev-stamp $(SINGLEUSER5)/.stamp ## The whole test suite, with everything it needs (ARGS="-k login -x")
+# A file stays with one worker, so that its servers are started once, and the longest come first.
+test: $(VENV)/.dev-stamp $(SINGLEUSER5)/.stamp ## The whole test suite, with everything it needs (ARGS="-k login -x", WORKERS=0)
 	@scripts/system-packages test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev-stamp ## Format, lint, types, import contracts, size gate, generated docs
 	@scripts/check $(BIN)
