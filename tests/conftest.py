@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from perijove.testing.databases import DatabaseMissing, DatabaseServer, MariaDB, PostgreSQL
+
 # Settings of a person or of a surrounding hub that would change what is tested.
 _FOREIGN = ("JUPYTERHUB_", "JUPYTER_", "PERIJOVE_", "CONFIGPROXY_")
 
@@ -25,3 +27,33 @@ def singleuser5() -> Path:
     path = Path(__file__).parents[1] / "build" / "singleuser5" / "bin" / "jupyterhub-singleuser"
     assert path.exists(), "make build/singleuser5/.stamp installs it, as `make test` does"
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[DatabaseServer]:
+    """A PostgreSQL for all tests of the session: take a database from it, and leave the server in peace."""
+    yield from _server(PostgreSQL)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[DatabaseServer]:
+    """A MariaDB for all tests of the session, likewise."""
+    yield from _server(MariaDB)
+
+
+def _server(kind: type[DatabaseServer]) -> Iterator[DatabaseServer]:
+    try:
+        server = kind()
+    except DatabaseMissing as missing:
+        pytest.skip(f"{missing}; scripts/system-packages test installs it")
+    with server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of its own, of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/hub.sqlite"
+    server: DatabaseServer = request.getfixturevalue(request.param)
+    return server.create_database()
