@@ -157,3 +157,20 @@ async def test_a_dry_run_says_what_would_be_and_leaves_nothing(cluster):
     with pytest.raises(ApiException) as caught:
         await cluster.core.read_namespaced_config_map("settings", cluster.namespace)
     assert caught.value.status == 404
+
+
+@pytest.mark.parametrize("port", [0, 65536, 99999])
+async def test_a_port_that_no_network_has_is_refused(cluster, port):
+    words = f"Invalid value: {port}: must be between 1 and 65535, inclusive"
+    container = {"name": "c", "image": "busybox", "ports": [{"containerPort": port}]}
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [container]}}
+    service = {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80, "targetPort": port}]}}
+    for create, body, where in (
+        (cluster.core.create_namespaced_pod, pod, "spec.containers[0].ports[0].containerPort"),
+        (cluster.core.create_namespaced_service, service, "spec.ports[0].targetPort"),
+    ):
+        with pytest.raises(ApiException) as caught:
+            await create(cluster.namespace, body)
+        status, message = refusal(caught)
+        assert status == 422
+        assert f"{where}: {words}" in message

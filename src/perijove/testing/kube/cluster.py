@@ -1,7 +1,7 @@
 """`run_cluster()`: an API server, its controllers and a node, in this process, in one call.
 
 Everything a test may want to do to it is an attribute: `server.faults`, `server.log`, `server.watches.disconnect()`,
-`server.store.compact()`, `kubelet.images`, `kubelet.evict()`, `volumes.stuck_classes`.
+`server.store.compact()`, `kubelet.images`, `kubelet.evict()`, `nodes.lose()`, `volumes.stuck_classes`.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from perijove.testing.kube.controllers.garbage import GarbageCollector, Namespac
 from perijove.testing.kube.controllers.jobs import Jobs
 from perijove.testing.kube.controllers.jobs import admit as admit_job
 from perijove.testing.kube.controllers.loop import Control, Controller, Loop
+from perijove.testing.kube.controllers.nodes import Nodes
 from perijove.testing.kube.controllers.quotas import QuotaStatus
 from perijove.testing.kube.controllers.replicasets import ReplicaSets
 from perijove.testing.kube.controllers.scheduler import Scheduler
@@ -62,6 +63,7 @@ class Cluster:
         self.control = control
         self.kubelet = Kubelet(self.objects, self.server.tokens, self.recorder, self.addresses, directory / "node")
         self.kubelet.images.known.update(images)
+        self.nodes = Nodes(control, self.kubelet)
         self.scheduler = Scheduler(control)
         self.volumes = VolumeBinder(control)
         self.services = Services(control, self.addresses.balancer)

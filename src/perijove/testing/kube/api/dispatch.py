@@ -15,6 +15,7 @@ from perijove.testing.kube.api.listing import Lists, selection
 from perijove.testing.kube.api.objects import Objects
 from perijove.testing.kube.api.options import WriteOptions, delete_options
 from perijove.testing.kube.api.request import RequestInfo
+from perijove.testing.kube.api.requestlog import LoggedRequest
 from perijove.testing.kube.api.subresources import Subresources
 from perijove.testing.kube.api.watching import Watches
 from perijove.testing.kube.objects import failures, patches
@@ -36,11 +37,11 @@ class Dispatch:
     logs: LogSource | None = None
 
     async def serve(
-        self, request: web.Request, resource: Resource, info: RequestInfo, user: User
+        self, request: web.Request, resource: Resource, info: RequestInfo, user: User, entry: LoggedRequest
     ) -> web.StreamResponse:
         match info.verb:
             case "watch":
-                return await self.watches.serve(request, resource, info)
+                return await self.watches.serve(request, resource, info, entry)
             case "list":
                 return answer(self.lists.page(resource, info))
             case "get":

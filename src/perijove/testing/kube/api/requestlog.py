@@ -14,6 +14,8 @@ class LoggedRequest:
     agent: str
     # 0 while it is under way.
     status: int = 0
+    # Of the answer's body; of a watch, until now.
+    sent_bytes: int = 0
 
     def __str__(self) -> str:
         return f"{self.status} {self.method} {self.info.path} by {self.user} ({self.agent})"
@@ -53,6 +55,10 @@ class RequestLog:
 
     def count(self, **which: str) -> int:
         return len(self.find(**which))  # type: ignore[arg-type]  # status is for find alone
+
+    def sent_bytes(self, **which: str) -> int:
+        found = self.find(**which)  # type: ignore[arg-type]  # as above
+        return sum(entry.sent_bytes for entry in found)
 
     def by_agent(self) -> Counter[tuple[str, str, str]]:
         """(agent, verb, resource) -> how many."""

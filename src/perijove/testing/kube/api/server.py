@@ -86,6 +86,8 @@ class ApiServer:
             _break(request)
             raise
         entry.status = response.status
+        if isinstance(response, web.Response) and isinstance(response.body, bytes):
+            entry.sent_bytes = len(response.body)
         return response
 
     async def _answer(
@@ -94,12 +96,14 @@ class ApiServer:
         late = await self.faults.strike(info, agent)
         user = self.tokens.user(request.headers.get("Authorization", ""))
         entry.user = user.name
-        response = await self._permitted(request, info, user)
+        response = await self._permitted(request, info, user, entry)
         if late is not None and late.drop_answer:
             raise Dropped
         return response
 
-    async def _permitted(self, request: web.Request, info: RequestInfo, user: User) -> web.StreamResponse:
+    async def _permitted(
+        self, request: web.Request, info: RequestInfo, user: User, entry: LoggedRequest
+    ) -> web.StreamResponse:
         if not info.is_resource:
             self.authorizer.check(user, info)
             return self._document(request)
@@ -109,7 +113,7 @@ class ApiServer:
         if info.verb not in resource.verbs:
             raise failures.method_not_supported(info.verb)
         self.authorizer.check(user, info)
-        return await self.dispatch.serve(request, resource, info, user)
+        return await self.dispatch.serve(request, resource, info, user, entry)
 
     def _document(self, request: web.Request) -> web.StreamResponse:
         parts = [part for part in request.path.split("/") if part]

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from perijove.testing.kube.api.listing import selection
 from perijove.testing.kube.api.request import RequestInfo
+from perijove.testing.kube.api.requestlog import LoggedRequest
 from perijove.testing.kube.api.store import Change, Store
 from perijove.testing.kube.objects.failures import ApiFailure, too_old
 from perijove.testing.kube.objects.resources import Object, Resource
@@ -23,6 +24,18 @@ class OpenWatch:
     info: RequestInfo
     agent: str
     transport: asyncio.Transport | None
+
+
+class _Counted(web.StreamResponse):
+    """Tells the request log what it has sent so far."""
+
+    def __init__(self, entry: LoggedRequest, **options: Any) -> None:
+        super().__init__(**options)
+        self._entry = entry
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._entry.sent_bytes += len(data)
+        await super().write(data)
 
 
 @dataclass
@@ -39,10 +52,12 @@ class Watches:
                 watch.transport.abort()
         return len(chosen)
 
-    async def serve(self, request: web.Request, resource: Resource, info: RequestInfo) -> web.StreamResponse:
+    async def serve(
+        self, request: web.Request, resource: Resource, info: RequestInfo, entry: LoggedRequest
+    ) -> web.StreamResponse:
         """Raises 400 for bad selectors; everything later is a line of the stream."""
         chosen = selection(resource, info)
-        response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache"})
+        response = _Counted(entry, headers={"Content-Type": "application/json", "Cache-Control": "no-cache"})
         response.enable_chunked_encoding()
         await response.prepare(request)
         agent = request.headers.get("User-Agent", "")

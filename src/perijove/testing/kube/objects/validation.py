@@ -1,7 +1,7 @@
 """The rules a schema cannot say, those that hubs and charts run into, in the API server's words."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from perijove.testing.kube.objects import immutability
 from perijove.testing.kube.objects.problems import Problem
@@ -17,6 +17,9 @@ _QUALIFIED = re.compile(r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[
 _DATA_KEY = re.compile(r"^[-._a-zA-Z0-9]+$")
 
 _NAME_LIMIT = 253
+_LAST_PORT = 65535
+_FIRST_NODE_PORT, _LAST_NODE_PORT = 30000, 32767
+_NODE_PORTS = f"{_FIRST_NODE_PORT}-{_LAST_NODE_PORT}"
 _LABEL_LIMIT = 63
 _DATA_LIMIT = 1024 * 1024
 _PATH_SEGMENT_NAMES = frozenset({"roles", "rolebindings", "clusterroles", "clusterrolebindings"})
@@ -135,7 +138,22 @@ def _container(container: Object, path: str, volumes: list[str]) -> Iterator[Pro
     yield from _values(container, path)
 
 
+def _port_problem(value: object) -> str:
+    """ "" for a port, and for a name of one."""
+    if not isinstance(value, int) or 0 < value <= _LAST_PORT:
+        return ""
+    return _invalid(value, f"must be between 1 and {_LAST_PORT}, inclusive")
+
+
+def _ports(entries: Iterable[Object], path: str, *keys: str) -> Iterator[Problem]:
+    for index, port in enumerate(entries):
+        for key in keys:
+            if why := _port_problem(port.get(key)):
+                yield f"{path}[{index}].{key}", why
+
+
 def _values(container: Object, path: str) -> Iterator[Problem]:
+    yield from _ports(container.get("ports") or (), f"{path}.ports", "containerPort")
     for index, variable in enumerate(container.get("env") or ()):
         if variable.get("value") and variable.get("valueFrom"):
             why = _invalid("", "may not be specified when `value` is not empty")
@@ -178,7 +196,12 @@ def _service(item: Object) -> Iterator[Problem]:
     ports = spec.get("ports") or ()
     if not ports and spec["type"] != "ExternalName" and spec.get("clusterIP") != "None":
         yield "spec.ports", "Required value"
+    yield from _ports(ports, "spec.ports", "port", "targetPort")
     for index, port in enumerate(ports):
+        node = port.get("nodePort")
+        if node and not _FIRST_NODE_PORT <= node <= _LAST_NODE_PORT:
+            why = f"provided port is not in the valid range. The range of valid ports is {_NODE_PORTS}"
+            yield f"spec.ports[{index}].nodePort", _invalid(node, why)
         if len(ports) > 1 and not port.get("name"):
             yield f"spec.ports[{index}].name", "Required value"
 
