@@ -14,12 +14,19 @@ from typing import TYPE_CHECKING, TypeVar
 from perijove.cli.failures import explained
 
 if TYPE_CHECKING:
+    from perijove.config.compile import Target as TargetName
     from perijove.services.context import HubContext
 
 Result = TypeVar("Result")
 
 
-def run(files: list[Path] | None, data_dir: Path, work: Callable[["HubContext"], Awaitable[Result]]) -> Result:
+def run(
+    files: list[Path] | None,
+    data_dir: Path,
+    work: Callable[["HubContext"], Awaitable[Result]],
+    *,
+    target: "TargetName" = "local",
+) -> Result:
     """Compile, open, do `work`, close; what can go wrong ends the command with its reason."""
     from perijove.cli.compiling import compile_files
     from perijove.cli.datadir import prepare
@@ -29,7 +36,7 @@ def run(files: list[Path] | None, data_dir: Path, work: Callable[["HubContext"],
     configure()
     # A command says what it did itself; the log of its short life is of interest when something is wrong.
     logging.getLogger().setLevel(logging.ERROR)
-    compiled = compile_files(files, prepare(data_dir))
+    compiled = compile_files(files, prepare(data_dir), target=target)
 
     async def opened() -> Result:
         async with open_hub(compiled.options, compiled.traits) as hub:

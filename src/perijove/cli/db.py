@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from perijove.cli import db_import
 from perijove.cli.console import out
 from perijove.cli.exits import CommandFailed, Exit
 from perijove.cli.options import DataDir, Files
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 app = typer.Typer(help="Look after the database.", no_args_is_help=True)
+app.command("import-jupyterhub", epilog=db_import.EPILOG)(db_import.import_jupyterhub)
 
 
 def _url(files: list[Path] | None, data_dir: Path) -> "URL":

@@ -16,7 +16,7 @@ from perijove.domain import scopes as scope_rules
 from perijove.domain.errors import Forbidden, NotFound, Unauthenticated
 from perijove.domain.names import full_name
 from perijove.domain.scopes import Owner, ScopeSet
-from perijove.services import refresh
+from perijove.services import imported_hashes, refresh
 from perijove.services.identity_cache import CredentialEntry, Identity, IdentityCache, OwnerEntry
 from perijove.services.owners import groups_of, owner_entry
 from perijove.services.secrets import MAX_TOKEN_LENGTH, hash_session, hash_token
@@ -50,7 +50,10 @@ async def token_entry(hub: "HubContext", token: str) -> CredentialEntry | None:
     if not token or len(token) > MAX_TOKEN_LENGTH:
         return None
     hashed = hash_token(token)
-    return await _current(hub, hashed, _load_token)
+    entry = await _current(hub, hashed, _load_token)
+    if entry is None and await imported_hashes.adopt_token(hub, token):
+        entry = await _current(hub, hashed, _load_token)
+    return entry
 
 
 async def identify_session(hub: "HubContext", secret: str) -> Identity | None:

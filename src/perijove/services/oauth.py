@@ -21,6 +21,7 @@ from perijove.domain.events import Event, Kind
 from perijove.domain.ids import ServerId, ServiceId
 from perijove.domain.names import full_name
 from perijove.domain.scopes import Owner, ScopeSet
+from perijove.services import imported_hashes
 from perijove.services.audit import record
 from perijove.services.owners import groups_of
 from perijove.services.secrets import hash_session, hash_token, new_oauth_secret
@@ -264,6 +265,10 @@ async def check_client(hub: "HubContext", client_id: str, secret: str) -> Client
     """Raises `InvalidClient`."""
     client = await get_client(hub, client_id) if client_id else None
     known = client.secret_hash if client is not None else hash_token("")
+    if client is not None and imported_hashes.is_imported(known):
+        if not await imported_hashes.adopt_client_secret(hub, client_id, known, secret):
+            raise InvalidClient
+        return client
     # Compared even without a client, so that the time says nothing about which ids exist.
     if not hmac.compare_digest(known, hash_token(secret)) or client is None:
         raise InvalidClient

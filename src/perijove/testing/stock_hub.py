@@ -25,6 +25,8 @@ class StockHub:
     """It runs. `api` is what its own REST API and its proxy's are reached with."""
 
     url: str
+    # Where users' servers reach the hub.
+    hub_port: int
     proxy_api: str
     token: str
     log_path: Path
@@ -88,7 +90,7 @@ async def stock_hub(
             stdout=log,
             stderr=STDOUT,
         )
-    hub = StockHub(f"http://127.0.0.1:{ports[0]}/", f"http://127.0.0.1:{ports[2]}", token, log_path, process)
+    hub = StockHub(f"http://127.0.0.1:{ports[0]}/", ports[1], f"http://127.0.0.1:{ports[2]}", token, log_path, process)
     try:
         await _answering(hub)
         yield hub
