@@ -22,8 +22,9 @@ from perijove.reconcile.operation import Operation, forget_credentials
 from perijove.reconcile.readiness import explained
 from perijove.reconcile.starting import failure_of, stopped
 from perijove.services.server_rows import ServerRow
+from perijove.services.share_visitors import forget_visitors
 from perijove.store.claims import held
-from perijove.store.schema import servers
+from perijove.store.schema import servers, shares
 
 log = get_logger(__name__)
 
@@ -136,6 +137,8 @@ class Stop:
         faults.hit("remove.deleted")
         async with hub.store.transaction() as tx:
             await forget_credentials(tx, row)
+            # Another server may get this name: whoever was let into this one must not be remembered as let into that.
+            await forget_visitors(tx, shares.c.server_id == row.id)
             result = await tx.execute(delete(servers).where(held(self.operation.lease)))
             if result.rowcount:
                 tx.emit(Event(Kind.SERVER, str(row.id), {"user": row.user_name, "name": row.name, "deleted": True}))

@@ -1,5 +1,6 @@
 """The audit trail: who did what to whom. Written in the transaction that did it; never holds secrets."""
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert
@@ -11,10 +12,24 @@ if TYPE_CHECKING:
     from perijove.store.database import Transaction
 
 
+# Where the request that is being answered came from; the web layer sets it, as it does the correlation id.
+source: ContextVar[str] = ContextVar("source", default="")
+
+
 async def record(
-    tx: "Transaction", action: str, *, actor: str, subject: str = "", address: str = "", **data: Any
+    tx: "Transaction",
+    action: str,
+    *,
+    actor: str,
+    subject: str = "",
+    address: str = "",
+    result: str = "ok",
+    **data: Any,
 ) -> None:
-    """Append one line: `action` like `user.create`, `subject` the name it was done to."""
+    """Append one line: `action` like `user.create`, `subject` the name it was done to.
+
+    `address`: where that is not the request's own.
+    """
     await tx.execute(
         insert(schema.audit),
         {
@@ -23,8 +38,9 @@ async def record(
             "actor": actor,
             # A server's is longer than a name: user, slash and server.
             "subject": subject[:255],
-            "address": address[:64],
+            "address": (address or source.get())[:64],
             "correlation_id": correlation_id.get()[:64],
+            "result": result,
             "data": data,
         },
     )

@@ -23,8 +23,9 @@ from perijove.services.audit import record
 from perijove.services.context import HubContext
 from perijove.services.refresh import refresh_user
 from perijove.services.server_rows import ServerRow, by_id, find
+from perijove.services.share_visitors import forget_visitors
 from perijove.store.database import Transaction
-from perijove.store.schema import server_events, servers, users
+from perijove.store.schema import server_events, servers, shares, users
 
 # A pending row that no replica has claimed by then is ended as failed, by anyone.
 CLAIM_GRACE = timedelta(seconds=120)
@@ -195,6 +196,15 @@ async def create_server(
         return row
 
 
+async def ensure_default(tx: Transaction, user: str) -> ServerRow:
+    """A user's default server, its row made if nobody has started it yet. Raises `NotFound`."""
+    row = await find(tx.connection, user, "")
+    if row is None:
+        row = await by_id(tx.connection, await _create(tx, await _user_id(tx, user), "", None))
+    assert row is not None
+    return row
+
+
 async def update_server(
     hub: HubContext,
     *,
@@ -220,6 +230,7 @@ async def update_server(
             if await find(tx.connection, user, new_name):
                 raise Conflict(f"{user} already has a server named {new_name!r}.")
             values["name"] = new_name
+            await forget_visitors(tx, shares.c.server_id == row.id)
         if display_name is not None:
             values["display_name"] = names.clean_display_name(display_name)
         if options is not None:

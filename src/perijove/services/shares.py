@@ -1,6 +1,6 @@
 """Accepting a share: a code that an owner gave out becomes access to their server.
 
-Only the visitor's side so far; making and revoking shares and codes is the REST API's.
+The visitor's side; the owner's is in `share_grants` and `share_codes`.
 """
 
 from dataclasses import dataclass

@@ -12,6 +12,7 @@ from perijove.domain.names import check_user_name
 from perijove.domain.states import Desired, Observed
 from perijove.lib.log import get_logger
 from perijove.services.audit import record
+from perijove.services.share_visitors import forget_visitors
 from perijove.services.user_facts import user_facts
 from perijove.services.user_list import ServerFacts, UserPage, UserQuery, UserRow, get_user, list_users, users_named
 from perijove.store import schema
@@ -121,7 +122,10 @@ async def rename_user(hub: "HubContext", name: str, new_name: str, *, actor: str
             raise Invalid(f"User {renamed} already exists, username must be unique", field="name")
         if await active_servers(tx, user_id):
             raise Conflict(f"{name} has active servers; stop them before renaming.")
-        users = schema.users
+        users, servers = schema.users, schema.servers.c
+        # Scopes of shares name the owner: what visitors are remembered to hold is of the old name.
+        own = select(servers.id).where(servers.user_id == user_id)
+        await forget_visitors(tx, schema.shares.c.server_id.in_(own))
         await tx.execute(update(users).where(users.c.id == user_id).values(name=renamed))
         await record(tx, "user.rename", actor=actor, subject=name, new_name=renamed)
         tx.emit(Event(Kind.IDENTITY, name), Event(Kind.IDENTITY, renamed))

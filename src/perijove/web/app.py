@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from traitlets.config import Config
@@ -17,13 +18,14 @@ from traitlets.config import Config
 from perijove import WIRE_VERSION
 from perijove.lib.log import correlation_id
 from perijove.plugins.facts import HubFacts
+from perijove.services import audit
 from perijove.services.context import HubContext
 from perijove.web import api, errors, oauth, pages
 from perijove.web.bridge import plugin_routes
 from perijove.web.convergence import revision_header
 from perijove.web.internal import routes as internal
 from perijove.web.metrics import RequestMetrics, metrics_routes
-from perijove.web.requests import check_head
+from perijove.web.requests import check_head, remote_ip
 
 FastPath = Callable[[Scope, Receive, Send], Awaitable[bool]]
 
@@ -123,6 +125,7 @@ class Front:
             return
         request_id = _request_id(scope)
         token = correlation_id.set(request_id)
+        came_from = audit.source.set(remote_ip(self._hub, Request(scope)))
         began = perf_counter()
         stamped = [self._version, (b"x-request-id", request_id.encode())]
 
@@ -138,6 +141,7 @@ class Front:
             await self._app(scope, receive, stamp)
         finally:
             correlation_id.reset(token)
+            audit.source.reset(came_from)
 
 
 def _request_id(scope: Scope) -> str:

@@ -54,7 +54,7 @@ def server_model(
     url = f"{base}user/{escaped}/{part}/" if part else f"{base}user/{escaped}/"
     path = f"servers/{part}" if part else "server"
     progress_url = f"{hub.hub_prefix}api/users/{escaped}/{path}/progress"
-    origin = _origin(public) if public else None
+    root = origin(public) if public else None
     seen = hub.activity.last_server(server.id)
     activity = server.last_activity
     active = server.active
@@ -70,15 +70,16 @@ def server_model(
         "url": url,
         "user_options": server.user_options,
         "progress_url": progress_url,
-        "full_url": f"{origin}{url}" if origin else None,
-        "full_progress_url": f"{origin}{progress_url}" if origin else None,
+        "full_url": f"{root}{url}" if root else None,
+        "full_progress_url": f"{root}{progress_url}" if root else None,
     }
     if with_state:
         model["state"] = server.state or {}
     return model
 
 
-def _origin(public_url: str) -> str:
+def origin(public_url: str) -> str:
+    """Scheme and host of the URL that people open the hub at."""
     scheme, _, rest = public_url.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}"
 

@@ -3,7 +3,7 @@
 from starlette.routing import BaseRoute
 
 from perijove.services.context import HubContext
-from perijove.web.api import general, groups, proxy, servers, services, tokens, users
+from perijove.web.api import general, groups, proxy, servers, services, shares, storage, tokens, users
 from perijove.web.api.me import fast_paths
 
 __all__ = ["ENDPOINTS", "fast_paths", "routes"]
@@ -14,6 +14,8 @@ ENDPOINTS = [
     *servers.ENDPOINTS,
     *tokens.ENDPOINTS,
     *groups.ENDPOINTS,
+    *storage.ENDPOINTS,
+    *shares.ENDPOINTS,
     *services.ENDPOINTS,
     *proxy.ENDPOINTS,
 ]
