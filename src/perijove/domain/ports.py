@@ -136,6 +136,42 @@ class Found:
     url: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """Storage of a user that outlives servers."""
+
+    name: str
+    # Of this very volume: another may bear its name later.
+    uid: str
+    namespace: str = ""
+    # Which servers keep their files there; "" is the default one.
+    servers: tuple[str, ...] = ()
+    size: str = ""
+    storage_class: str = ""
+    # As the cluster calls it: Bound, Pending, Lost.
+    phase: str = ""
+    bound_to: str = ""
+    created: datetime | None = None
+    # What holds it right now, in words.
+    used_by: tuple[str, ...] = ()
+    # It goes as soon as nothing holds it.
+    deleting: bool = False
+    # Files of others are in it as well.
+    shared: bool = False
+
+
+class Storage(Protocol):
+    """Where a spawner class keeps what users wrote, as far as it is in volumes of their own."""
+
+    async def volumes(self, specs: Sequence[ServerSpec]) -> Sequence[Volume]:
+        """Of one user, given all servers they have. Raises `Unavailable`."""
+        ...
+
+    async def delete_volume(self, volume: Volume) -> None:
+        """Exactly that one. Raises `Conflict` where it was replaced, `Unavailable`."""
+        ...
+
+
 class SpawnerHost(Protocol):
     """The configured spawner class."""
 
@@ -143,6 +179,11 @@ class SpawnerHost(Protocol):
     host_bound: bool
     class_path: str
     version: str
+
+    @property
+    def storage(self) -> Storage | None:
+        """None: it has no volumes."""
+        ...
 
     async def open(self, spec: ServerSpec) -> Spawner: ...
 

@@ -14,7 +14,7 @@ from traitlets.config import Config
 from perijove.domain.errors import Invalid, SpawnFailed
 from perijove.domain.ids import ServerId, UserId
 from perijove.domain.names import client_id, server_prefix
-from perijove.domain.ports import Found, ServerSpec, UserFacts
+from perijove.domain.ports import Found, ServerSpec, Storage, UserFacts
 from perijove.plugins import facades, processes
 from perijove.plugins.calls import call
 from perijove.plugins.errors import details_of, http_message, spawn_failure
@@ -25,6 +25,7 @@ from perijove.plugins.local_process import hosted_class as process_class
 from perijove.plugins.processes import ProcessTable
 from perijove.plugins.server_log import ServerLog
 from perijove.plugins.spawner import HostedSpawner
+from perijove.plugins.storage import WatchedStorage
 from perijove.plugins.watched import Marking, Watched
 
 log = logging.getLogger(__name__)
@@ -194,6 +195,10 @@ class ClassHost:
     def _anybody(self) -> Any:
         """An instance to look at all servers with."""
         return self._build(_NOBODYS)
+
+    @property
+    def storage(self) -> Storage | None:
+        return WatchedStorage(self._build) if issubclass(self._class, Watched) else None
 
     async def destroy(self, found: Found) -> None:
         if issubclass(self._class, Watched):

@@ -21,6 +21,7 @@ from perijove.plugins.calls import settle
 from perijove.plugins.kube_causes import NOTEBOOK, Cause
 from perijove.plugins.kube_marks import labels, marking_of, succeeds
 from perijove.plugins.kube_reading import Reading, words_of
+from perijove.plugins.kube_storage import ClaimKeeping
 from perijove.plugins.watched import Watched
 
 EPOCH = "perijove_epoch"
@@ -29,7 +30,7 @@ _GRACE_SECONDS = 1.0
 _GONE, _CONFLICT = 404, 409
 
 
-class HostedPod(Watched, KubeSpawner):  # type: ignore[misc]  # kubespawner ships no types
+class HostedPod(ClaimKeeping, Watched, KubeSpawner):  # type: ignore[misc]  # kubespawner ships no types
     """Mixed in front of a `KubeSpawner`."""
 
     # Of the lease under which the pod was made; None for pods that no hub of ours made.

@@ -1,4 +1,4 @@
-"""Reading what the cluster says of a pod: for explanations, so that what cannot be read is said, not raised."""
+"""Reading what the cluster says of a pod and its volume: for explanations what cannot be read is said, not raised."""
 
 import asyncio
 import json
@@ -43,6 +43,24 @@ class Reading:
             if exc.status == _GONE:
                 return None
             raise
+
+    async def claim(self, name: str) -> Mapping[str, Any] | None:
+        """As it is now. Raises what the API raises."""
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                found: Mapping[str, Any] = await self._raw(self.api.read_namespaced_persistent_volume_claim, name=name)
+                return found
+        except ApiException as exc:
+            if exc.status == _GONE:
+                return None
+            raise
+
+    async def claims(self, labels: str) -> Sequence[Mapping[str, Any]]:
+        """That bear these labels. Raises what the API raises."""
+        async with asyncio.timeout(self.timeout_seconds):
+            found = await self._raw(self.api.list_namespaced_persistent_volume_claim, label_selector=labels)
+        items: Sequence[Mapping[str, Any]] = found["items"]
+        return items
 
     async def is_gone(self, name: str) -> bool:
         """False when nobody can tell."""

@@ -6,10 +6,11 @@ Apart from the one that does (`kube_pods`), so that a hub without Kubernetes nee
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from perijove.domain.errors import SpawnFailed
 from perijove.domain.ids import ServerId
-from perijove.domain.ports import Found
+from perijove.domain.ports import Found, Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,14 @@ class Watched:
     @abstractmethod
     async def destroy(self, found: Found) -> None:
         """Remove exactly that, not what came after it."""
+
+    @abstractmethod
+    async def volumes(self, others: Sequence[Any]) -> Sequence[Volume]:
+        """Of this server and of the user's other ones, given instances of them."""
+
+    @abstractmethod
+    async def delete_volume(self, volume: Volume) -> None:
+        """Exactly that one. Raises `Conflict`, and what the plug-in's own client raises."""
 
     @abstractmethod
     async def living(self) -> Mapping[str, ServerId]:

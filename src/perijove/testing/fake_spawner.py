@@ -12,7 +12,7 @@ from typing import Any
 
 from perijove.domain.errors import Invalid, SpawnFailed
 from perijove.domain.ids import ServerId
-from perijove.domain.ports import Exited, Found, ServerSpec
+from perijove.domain.ports import Exited, Found, ServerSpec, Volume
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 
@@ -199,6 +199,20 @@ class FakeSpawner:
         return server if server is not None and server.generation == self._state.get("fake") else None
 
 
+class FakeStorage:
+    """`ports.Storage` with the volumes that a test puts into it, by user."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, list[Volume]] = {}
+
+    async def volumes(self, specs: Sequence[ServerSpec]) -> Sequence[Volume]:
+        return list(self.kept.get(specs[0].user.name, ()))
+
+    async def delete_volume(self, volume: Volume) -> None:
+        for volumes in self.kept.values():
+            volumes[:] = [one for one in volumes if one.uid != volume.uid]
+
+
 class FakeSpawnerHost:
     """`ports.SpawnerHost` over a `FakeWorld`."""
 
@@ -209,6 +223,8 @@ class FakeSpawnerHost:
         self.world = world or FakeWorld()
         self.behaviour = Behaviour()
         self.host_bound = host_bound
+        # None for a spawner without volumes; fill `volumes` with some.
+        self.storage: FakeStorage | None = None
 
     async def open(self, spec: ServerSpec) -> FakeSpawner:
         return FakeSpawner(spec, self.world, self.behaviour)

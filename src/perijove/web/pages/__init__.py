@@ -10,7 +10,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from perijove.web.pages import admin, entrance, errors, home, login, pending, sessions, share, spawn, tokens, user_paths
+from perijove.web.pages import (
+    admin,
+    entrance,
+    errors,
+    home,
+    login,
+    pending,
+    sessions,
+    share,
+    spawn,
+    storage,
+    tokens,
+    user_paths,
+)
 from perijove.web.pages.errors import error_renderer
 from perijove.web.pages.view import LoginNeeded, Pages
 
@@ -62,6 +75,8 @@ def routes(pages: Pages) -> list[BaseRoute]:
         post("/admin/users", admin.add_users),
         post("/admin/users/edit", admin.edit_user),
         post("/admin/bulk", admin.bulk),
+        get("/admin/storage/{user}", storage.show),
+        post("/admin/storage/{user}/delete", storage.delete),
         get("/error/{code}", errors.for_proxy),
         post("/security/csp-report", entrance.csp_report),
         Route("/static/{path:path}", pages.assets.file, methods=["GET"]),

@@ -18,6 +18,7 @@ from perijove.services.server_rows import list_servers, of_users
 from perijove.services.users import UserQuery, UserRow, create_users, list_users, set_admin
 from perijove.web.pages.home import back_to
 from perijove.web.pages.server_view import ServerView, server_view
+from perijove.web.pages.storage import storage_url
 from perijove.web.pages.view import Pages, text
 from perijove.web.requests import remote_ip
 
@@ -68,6 +69,8 @@ class UserView:
     groups: tuple[str, ...]
     last_activity: Any
     servers: list[ServerView]
+    # "" where the spawner has no volumes.
+    storage_url: str
 
 
 async def _admin(pages: Pages, request: Request, *scopes: str) -> Identity:
@@ -142,7 +145,8 @@ def _user_view(pages: Pages, user: UserRow, rows: list[Any]) -> UserView:
     ]
     if not any(view.name == "" for view in views):
         views.insert(0, server_view(pages.hub, user.name, ""))
-    return UserView(user.name, user.admin, tuple(user.groups), user.last_activity, views)
+    url = storage_url(pages, user.name) if pages.hub.spawners.storage is not None else ""
+    return UserView(user.name, user.admin, tuple(user.groups), user.last_activity, views, url)
 
 
 async def add_users(pages: Pages, request: Request) -> Response:

@@ -1,0 +1,123 @@
+"""Whose volume a claim is. Pure: objects in, names out.
+
+KubeSpawner writes the name of the user on what it makes, and that is believed before anything else: claims were
+named by different schemes over the years, and what one scheme calls `a.b`'s another calls `a-2eb`'s. Only a claim
+on which nobody wrote (made by hand, restored from a backup) is known by its label and its name.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from kubespawner.slugs import escape_slug, is_valid_label, multi_slug, safe_slug
+
+USERNAME: Final = "hub.jupyter.org/username"
+SERVERNAME: Final = "hub.jupyter.org/servername"
+COMPONENT: Final = "component"
+STORAGE: Final = "singleuser-storage"
+
+# KubeSpawner's own template, z2jh's, and what both had before.
+TEMPLATES: Final = (
+    "claim-{user_server}",
+    "claim-{username}",
+    "claim-{username}--{servername}",
+    "claim-{username}-{servername}",
+    "claim-{username}{servername}",
+)
+_PREFIX: Final = "claim-"
+_ESCAPED: Final = re.compile(r"((?:-[0-9a-f]{2})+)")
+_SLUG_LENGTH: Final = 48
+
+
+def owner_of(claim: Mapping[str, Any]) -> tuple[str, str] | None:
+    """User and server, as whoever made the claim wrote on it."""
+    annotations = claim["metadata"].get("annotations") or {}
+    if USERNAME not in annotations:
+        return None
+    return str(annotations[USERNAME]), str(annotations.get(SERVERNAME, ""))
+
+
+def looks_like_a_users(claim: Mapping[str, Any]) -> bool:
+    metadata = claim["metadata"]
+    labels = metadata.get("labels") or {}
+    return (
+        owner_of(claim) is not None
+        or labels.get(COMPONENT) == STORAGE
+        or USERNAME in labels
+        or str(metadata["name"]).startswith(_PREFIX)
+    )
+
+
+def may_be_of(claim: Mapping[str, Any], user: str, servers: Iterable[str] = (), templates: Iterable[str] = ()) -> bool:
+    """Written on it, or, where nothing is, by its label or its name."""
+    owner = owner_of(claim)
+    if owner is not None:
+        return owner[0] == user
+    metadata = claim["metadata"]
+    if (metadata.get("labels") or {}).get(USERNAME) in label_values(user):
+        return True
+    return metadata["name"] in set(names_of(user, servers, templates))
+
+
+def label_values(user: str) -> tuple[str, ...]:
+    """Of the label of KubeSpawner 7 and of those before."""
+    values = (safe_slug(user, is_valid=is_valid_label), escape_slug(user))
+    return tuple(dict.fromkeys(value for value in values if value and is_valid_label(value)))
+
+
+def names_of(user: str, servers: Iterable[str] = (), templates: Iterable[str] = ()) -> Iterator[str]:
+    """What the claims of a user's servers are called, under any scheme."""
+    for server in dict.fromkeys(["", *servers]):
+        for template in dict.fromkeys([*templates, *TEMPLATES]):
+            for fields in (_safe(user, server), _escape(user, server)):
+                try:
+                    name = template.format(**fields)
+                except (LookupError, ValueError):
+                    # It needs what only the hub knows, as `{userid}` does.
+                    continue
+                yield name if template.endswith("-") else name.rstrip("-")
+
+
+def decoded(name: str) -> str:
+    """The user in a name of the old scheme; "" where it can be no such name: hashes cannot be read back."""
+    if not name.startswith(_PREFIX) or "--" in name:
+        return ""
+    try:
+        user = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].replace("-", "")).decode(), name[len(_PREFIX) :])
+    except UnicodeDecodeError:
+        return ""
+    return user if user.isprintable() and _PREFIX + escape_slug(user) == name else ""
+
+
+def _escape(user: str, server: str) -> dict[str, str]:
+    username, servername = escape_slug(user), escape_slug(server)
+    both = f"{username}--{servername}" if server else username
+    return _fields(user, server, username, servername, both)
+
+
+def _safe(user: str, server: str) -> dict[str, str]:
+    username = safe_slug(user, max_length=_SLUG_LENGTH)
+    if not server:
+        return _fields(user, server, username, "", username)
+    servername = safe_slug(server, max_length=_SLUG_LENGTH)
+    both = f"{username}--{servername}"
+    if len(both) > _SLUG_LENGTH:
+        both = multi_slug([user, server], max_length=_SLUG_LENGTH)
+    return _fields(user, server, username, servername, both)
+
+
+def _fields(user: str, server: str, username: str, servername: str, both: str) -> dict[str, str]:
+    escaped, escaped_server = escape_slug(user), escape_slug(server)
+    return {
+        "username": username,
+        "servername": servername,
+        "user_server": both,
+        "safe_username": safe_slug(user, max_length=_SLUG_LENGTH),
+        "safe_servername": safe_slug(server, max_length=_SLUG_LENGTH) if server else "",
+        "safe_user_server": both,
+        "escaped_username": escaped,
+        "escaped_servername": escaped_server,
+        "escaped_user_server": f"{escaped}--{escaped_server}",
+        "unescaped_username": user,
+        "unescaped_servername": server,
+    }

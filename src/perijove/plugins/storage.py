@@ -1,0 +1,44 @@
+"""Volumes of a spawner class that keeps its servers in a cluster: `ports.Storage` over instances of it."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from perijove.domain.errors import HubError, Unavailable
+from perijove.domain.ids import ServerId, UserId
+from perijove.domain.ports import ServerSpec, UserFacts, Volume
+from perijove.plugins.errors import details_of
+
+log = logging.getLogger(__name__)
+
+_ANYBODY = ServerSpec(id=ServerId(0), user=UserFacts(id=UserId(0), name="nobody"), name="")
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedStorage:
+    """`build` makes an instance for a server, set up as for any operation on it."""
+
+    build: Callable[[ServerSpec], Any]
+
+    async def volumes(self, specs: Sequence[ServerSpec]) -> Sequence[Volume]:
+        with _explained():
+            first, *others = [self.build(spec) for spec in specs]
+            found: Sequence[Volume] = await first.volumes(others)
+            return found
+
+    async def delete_volume(self, volume: Volume) -> None:
+        with _explained():
+            await self.build(_ANYBODY).delete_volume(volume)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as exc:
+        log.warning("storage cannot be looked at: %s", details_of(exc))
+        raise Unavailable("The cluster cannot say or change what it keeps; the hub's log says why.") from exc
