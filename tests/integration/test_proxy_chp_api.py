@@ -217,6 +217,8 @@ async def test_the_whole_table_in_one_call():
         assert (await proxy.get(b"/user/b/x")).status == 404
         assert (await proxy.call("PUT", "/api/routes", [1])).status == 400
         assert (await proxy.call("PUT", "/api/routes", {"/x": {}})).status == 400
+        assert (await proxy.call("PUT", "/api/routes", b"[" * 100_000)).status == 400
+        assert (await proxy.call("PUT", "/api/routes", b'{"/x": {"target": "\xd0"}}')).status == 400
         assert len(await proxy.routes()) == 2
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perijove.testing.hostile import CLEAR, REFUSED
-from perijove.testing.parsing import check_chunks, check_request, check_response
+from perijove.testing.parsing import check_call, check_chunks, check_path, check_request, check_response
 
 PIECES = [
     *(b"GET ", b"POST ", b"/user/al/x", b"/", b"..", b"%2F", b"%2e", b" HTTP/1.1", b" HTTP/1.0", b"\r\n", b"\n", b"\r"),
@@ -42,6 +42,32 @@ def test_any_response(data):
 @settings(max_examples=300, deadline=None)
 def test_any_chunks(data, cut):
     check_chunks(data, cut)
+
+
+@given(PUT_TOGETHER)
+@settings(max_examples=300, deadline=None)
+def test_any_path(data):
+    check_path(data)
+
+
+@given(PUT_TOGETHER, st.binary(max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_any_call_of_the_rest_api(path, name):
+    check_call(path.replace(b"\n", b""), b'{"target": "http://h:1", "user": "%b"}' % name)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (b"user/al", b'{"target": "\xd0"}'),
+        (b"user/al", b"[" * 2000),
+        (b"user/%9e", b'{"target": "http://h:1"}'),
+        (b"user/al//..", b'{"target": "http://h:1"}'),
+    ],
+    ids=["not UTF-8", "nested", "a path that is not UTF-8", "empty segments left by dots"],
+)
+def test_calls_that_the_fuzzer_found(path, body):
+    check_call(path, body)
 
 
 @pytest.mark.parametrize("data", [*REFUSED.values(), *(data for data, _ in CLEAR.values())])

@@ -64,7 +64,7 @@ class RouteAPI:
         else:
             try:
                 name, answer = self._dispatch(request, rest.rstrip(b"/"))
-            except (BadCall, BadTarget, msgspec.MsgspecError) as error:
+            except (BadCall, BadTarget) as error:
                 answer = ControlResponse(400, f"{error}\n".encode())
         if isinstance(answer, ControlResponse):
             self._metrics.api_call(name, answer.status)
@@ -106,7 +106,7 @@ class RouteAPI:
     # -- changing
 
     def _add(self, path: bytes, body: bytes) -> "ControlResponse | Awaitable[ControlResponse]":
-        item = _wire_route(self._prefix_of(path), msgspec.json.decode(body))
+        item = _wire_route(self._prefix_of(path), _decoded(body))
         self._change(put=[item])
         route = self._routing.table.routes.get(item.prefix)
         if route is None:
@@ -122,7 +122,7 @@ class RouteAPI:
         return self._once_settled(ControlResponse(204), "api_route_delete")
 
     def _replace_all(self, body: bytes) -> "ControlResponse | Awaitable[ControlResponse]":
-        listed = msgspec.json.decode(body)
+        listed = _decoded(body)
         if not isinstance(listed, dict):
             raise BadCall("an object of paths and routes is wanted")
         old = self._routing.table.routes
@@ -157,11 +157,27 @@ class RouteAPI:
     def _prefix_of(self, path: bytes) -> str:
         """`/user/a%20b` as it came, `/user/a%20b/` or with host routing `host/user/a%20b/` as it is routed."""
         segments = resolve(b"/" + path.strip(b"/")).segments[1:]
-        parts = [quote(segment, safe=_SAFE_IN_SEGMENT) for segment in segments if segment or len(segments) > 1]
+        try:
+            b"".join(segments).decode()
+        except UnicodeDecodeError as error:
+            # It could not be listed by its name, which is in JSON.
+            raise BadCall("a path that is not UTF-8") from error
+        # Dot segments may leave some at the end.
+        while segments and not segments[-1]:
+            segments.pop()
+        parts = [quote(segment, safe=_SAFE_IN_SEGMENT) for segment in segments]
         if not parts:
             return "/"
         joined = "/".join(parts) + "/"
         return joined if self._host_routing else "/" + joined
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        # msgspec raises the last two as they are: strings that are not UTF-8, and nesting deeper than Python's stack.
+        raise BadCall(f"not usable JSON: {error}") from error
 
 
 def _wire_route(prefix: str, given: Any) -> WireRoute:

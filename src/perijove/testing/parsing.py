@@ -4,16 +4,22 @@ Used by the fuzzer (`make fuzz`) and, with random bytes, by the test suite. The 
 with llhttp or with us.
 """
 
+import json
 import re
+from urllib.parse import quote, unquote_to_bytes
 
 import h11
 
+from perijove.proxy.chp_api import ROOT, RouteAPI
+from perijove.proxy.control_server import ControlRequest, ControlResponse
 from perijove.proxy.framing import BadFraming, ChunkedFraming
 from perijove.proxy.head import BadHead
 from perijove.proxy.headers import Downstream, client_head, upstream_head
+from perijove.proxy.metrics import Metrics
 from perijove.proxy.paths import BadTarget, resolve
 from perijove.proxy.request_head import RequestHead, read_request
 from perijove.proxy.response_head import BODILESS, read_response
+from perijove.proxy.routing import Routing
 from perijove.proxy.table import Route, RouteTable
 
 _TABLE = RouteTable([Route("/", "hub"), Route("/user/al/", "http://127.0.0.1:1")])
@@ -21,6 +27,9 @@ _DOWNSTREAM = (
     Downstream("203.0.113.9", trusted=False, tls=False),
     Downstream("10.0.0.9", trusted=True, tls=True),
 )
+_AL = [b"user", b"al"]
+_DOTS = (b".", b"..")
+_BAD_REQUEST = 400
 _HIGH = re.compile(rb"[\x80-\xff]")
 
 
@@ -156,3 +165,57 @@ def _by_h11(passed: bytes) -> bytes | None:
     except h11.RemoteProtocolError:
         return None
     return content
+
+
+def check_path(data: bytes) -> bool:
+    """A path is refused, or whoever decodes what is sent on, segment by segment, finds himself where it was routed."""
+    try:
+        resolved = resolve(b"/" + data)
+    except BadTarget:
+        return False
+    _require(resolve(resolved.target) == resolved, "the path that is sent on is routed otherwise", data, resolved)
+    path = resolved.target.partition(b"?")[0]
+    _require(path.startswith(b"/") and path[:2] != b"//", "another host could be read from it", data, resolved)
+    read = [unquote_to_bytes(segment) for segment in path.split(b"/")[1:]]
+    _require(not any(segment in _DOTS for segment in read), "dot segments are left to the target", data, resolved)
+    route = _TABLE.find(resolved)
+    _require(route is not None or b"internal" in path, "nothing for a path below /", data)
+    if route is not None:
+        _require((route.prefix == "/user/al/") == (read[:2] == _AL), "another server than its path says", data, route)
+    return True
+
+
+def check_call(path: bytes, body: bytes) -> bool:
+    """Whatever is put into the REST API's table is refused, or is found, listed and deleted by the same name."""
+    path = path.partition(b"?")[0]
+    for host_routing in (False, True):
+        routing = Routing(host_routing=host_routing)
+        api = RouteAPI(routing, Metrics(dict), token="", host_routing=host_routing)
+        api.begin("")
+        _call(api, b"PUT", b"", body)
+        _check_listed(routing, api)
+        # Without a path it is all of them that are read.
+        if path.strip(b"/") and _call(api, b"POST", path, body).status < _BAD_REQUEST:
+            _require(_call(api, b"GET", path).status < _BAD_REQUEST, "put and not there", path, body)
+            _check_listed(routing, api)
+            _require(_call(api, b"DELETE", path).status < _BAD_REQUEST, "cannot be deleted", path, body)
+            _require(_call(api, b"GET", path).status >= _BAD_REQUEST, "deleted and still there", path, body)
+    return True
+
+
+def _check_listed(routing: Routing, api: RouteAPI) -> None:
+    if any("%2F" in prefix for prefix in routing.table.routes):
+        # The API's unescaped names cannot tell it from a separator.
+        return
+    for key, shown in json.loads(_call(api, b"GET", b"").body).items():
+        if key == "/":
+            continue
+        # As JupyterHub asks for what it has read.
+        one = _call(api, b"GET", quote(key, safe="@/~").encode())
+        _require(one.status < _BAD_REQUEST and json.loads(one.body) == shown, "listed by another name", key, shown)
+
+
+def _call(api: RouteAPI, method: bytes, path: bytes, body: bytes = b"") -> ControlResponse:
+    answer = api(ControlRequest(method, ROOT + (b"/" + path.lstrip(b"/") if path else b""), b"", b"", body))
+    assert isinstance(answer, ControlResponse)
+    return answer
