@@ -1,33 +1,24 @@
 """Tables. Alembic migrations in `migrations/` build them; a test compares the two.
 
 Two versions of the code share one schema during a rolling upgrade, so a change here is made in
-three releases: expand (add, nullable), deploy, contract. Times are UTC, naive in SQLite and typed
-by `UTCDateTime`. Names of tables are ours; JupyterHub's `spawners` are our `servers`.
+three releases: expand (add, nullable), deploy, contract (docs/explanation/databases.md). Names of tables
+are ours; JupyterHub's `spawners` are our `servers`.
 """
 
-from datetime import UTC, datetime
-from typing import Any
-
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Float,
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
-    String,
     Table,
-    Text,
     UniqueConstraint,
     false,
 )
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
+
+from perijove.store.types import BLOB, CLIENT_ID, FLOAT, ID, JSON, NAME, SUBJECT, TEXT, String, UTCDateTime
 
 metadata = MetaData(
     naming_convention={
@@ -38,27 +29,6 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-
-NAME = String(255)
-# SQLite makes only INTEGER PRIMARY KEY auto-incrementing.
-ID = BigInteger().with_variant(Integer, "sqlite")
-
-
-class UTCDateTime(TypeDecorator[datetime]):
-    """Aware UTC datetimes in Python, naive UTC with microseconds in the database."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the signature is SQLAlchemy's
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"naive datetime {value!r}: say which zone")
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the signature is SQLAlchemy's
-        return None if value is None else value.replace(tzinfo=UTC)
 
 
 def _id() -> Column[int]:
@@ -72,7 +42,7 @@ def _ref(name: str, target: str, *, nullable: bool = False, index: bool = False)
 # One row each of: "epoch" (random, made with the database: tells proxies that revisions of another
 # database mean nothing), "cookie_secret" (hex; only when none is configured), "hub_id" (random,
 # marks what this hub starts), "proxy_token".
-meta = Table("meta", metadata, Column("key", String(64), primary_key=True), Column("value", Text, nullable=False))
+meta = Table("meta", metadata, Column("key", String(64), primary_key=True), Column("value", TEXT, nullable=False))
 
 # The single counter row, id 1. Updated last in every transaction that emits events, so that
 # revisions become visible in the order of commits.
@@ -89,7 +59,7 @@ users = Table(
     Column("created", UTCDateTime, nullable=False),
     Column("last_activity", UTCDateTime, index=True),
     Column("user_info", JSON),
-    Column("encrypted_auth_state", LargeBinary),
+    Column("encrypted_auth_state", BLOB),
     # When the authenticator last said yes, and whether it has since said "log in again".
     Column("auth_refreshed", UTCDateTime),
     Column("auth_stale", Boolean, nullable=False, default=False),
@@ -117,11 +87,11 @@ services = Table(
     _id(),
     Column("name", NAME, nullable=False, unique=True),
     Column("admin", Boolean, nullable=False, default=False),
-    Column("url", Text),
+    Column("url", TEXT),
     Column("info", JSON, nullable=False, default=dict),
     Column("display", Boolean, nullable=False, default=True),
     Column("oauth_no_confirm", Boolean, nullable=False, default=False),
-    Column("oauth_client_id", NAME),
+    Column("oauth_client_id", CLIENT_ID),
     # Defined in the configuration: not editable through the API, removed when no longer configured.
     Column("from_config", Boolean, nullable=False, default=False),
 )
@@ -131,7 +101,7 @@ roles = Table(
     metadata,
     _id(),
     Column("name", NAME, nullable=False, unique=True),
-    Column("description", Text, nullable=False, default=""),
+    Column("description", TEXT, nullable=False, default=""),
     Column("scopes", JSON, nullable=False, default=list),
     Column("managed_by_auth", Boolean, nullable=False, default=False),
     # Made through the REST API or the admin page: stays although no configuration names it.
@@ -169,7 +139,7 @@ servers = Table(
     # Counts requested starts; events and failures carry it.
     Column("generation", Integer, nullable=False, default=0),
     Column("user_options", JSON, nullable=False, default=dict),
-    Column("requested_by", NAME),
+    Column("requested_by", SUBJECT),
     Column("requested_at", UTCDateTime),
     # -- observation: written by the holder of the lease
     Column("observed", String(16), nullable=False, default="stopped"),
@@ -177,7 +147,7 @@ servers = Table(
     # The generation that `observed` speaks of.
     Column("observed_generation", Integer, nullable=False, default=0),
     Column("state", JSON, nullable=False, default=dict),
-    Column("url", Text, nullable=False, default=""),
+    Column("url", TEXT, nullable=False, default=""),
     Column("started", UTCDateTime),
     Column("last_activity", UTCDateTime),
     # Start or stop must be over by then; after it anyone may end it as failed.
@@ -186,7 +156,7 @@ servers = Table(
     # start or unexpected end; NULL after a good start.
     Column("failure", JSON),
     Column("next_poll", UTCDateTime, index=True),
-    Column("oauth_client_id", NAME),
+    Column("oauth_client_id", CLIENT_ID),
     # -- lease
     Column("host", NAME),  # set when the spawner is host-bound
     Column("lease_owner", String(64)),
@@ -218,11 +188,11 @@ server_events = Table(
 oauth_clients = Table(
     "oauth_clients",
     metadata,
-    Column("id", NAME, primary_key=True),
-    Column("secret_hash", Text, nullable=False),
-    Column("redirect_uri", Text, nullable=False),
+    Column("id", CLIENT_ID, primary_key=True),
+    Column("secret_hash", TEXT, nullable=False),
+    Column("redirect_uri", TEXT, nullable=False),
     Column("allowed_scopes", JSON, nullable=False, default=list),
-    Column("description", Text, nullable=False, default=""),
+    Column("description", TEXT, nullable=False, default=""),
     _ref("server_id", "servers.id", nullable=True, index=True),
     _ref("service_id", "services.id", nullable=True, index=True),
 )
@@ -247,9 +217,9 @@ oauth_codes = Table(
     "oauth_codes",
     metadata,
     Column("hashed", String(64), primary_key=True),
-    Column("client_id", NAME, ForeignKey("oauth_clients.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("client_id", CLIENT_ID, ForeignKey("oauth_clients.id", ondelete="CASCADE"), nullable=False, index=True),
     _ref("user_id", "users.id", index=True),
-    Column("redirect_uri", Text, nullable=False),
+    Column("redirect_uri", TEXT, nullable=False),
     Column("browser_session", String(64), nullable=False, default=""),
     Column("scopes", JSON, nullable=False, default=list),
     Column("challenge", String(128), nullable=False, default=""),
@@ -268,12 +238,12 @@ tokens = Table(
     _ref("user_id", "users.id", nullable=True, index=True),
     _ref("service_id", "services.id", nullable=True, index=True),
     # NULL: issued by the hub itself.
-    Column("client_id", NAME, ForeignKey("oauth_clients.id", ondelete="CASCADE"), index=True),
+    Column("client_id", CLIENT_ID, ForeignKey("oauth_clients.id", ondelete="CASCADE"), index=True),
     # Set on the token that a server authenticates with.
     _ref("server_id", "servers.id", nullable=True, index=True),
     Column("browser_session", String(64), nullable=False, default="", index=True),
     Column("scopes", JSON, nullable=False, default=list),
-    Column("note", Text, nullable=False, default=""),
+    Column("note", TEXT, nullable=False, default=""),
     Column("created", UTCDateTime, nullable=False),
     Column("last_activity", UTCDateTime),
     Column("expires_at", UTCDateTime, index=True),
@@ -314,8 +284,8 @@ audit = Table(
     _id(),
     Column("at", UTCDateTime, nullable=False, index=True),
     Column("action", String(64), nullable=False, index=True),
-    Column("actor", NAME, nullable=False, default="", index=True),
-    Column("subject", NAME, nullable=False, default="", index=True),
+    Column("actor", SUBJECT, nullable=False, default="", index=True),
+    Column("subject", SUBJECT, nullable=False, default="", index=True),
     Column("address", String(64), nullable=False, default=""),
     Column("correlation_id", String(64), nullable=False, default=""),
     # "ok", or why it was refused: "denied", "failed", "throttled".
@@ -336,9 +306,9 @@ login_failures = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("revision", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("revision", ID, primary_key=True, autoincrement=False),
     Column("kind", String(16), nullable=False),
-    Column("key", NAME, nullable=False),
+    Column("key", SUBJECT, nullable=False),
     Column("data", JSON, nullable=False, default=dict),
     Column("at", UTCDateTime, nullable=False, index=True),
 )
@@ -363,7 +333,7 @@ replicas = Table(
     # With `host` these tell a hub that starts which earlier one on its machine is surely dead, so that
     # its leases need not be waited for. `process_started` is in seconds since the epoch.
     Column("pid", Integer, nullable=False),
-    Column("process_started", Float, nullable=False),
+    Column("process_started", FLOAT, nullable=False),
     Column("version", String(64), nullable=False),
     Column("started", UTCDateTime, nullable=False),
     Column("heartbeat", UTCDateTime, nullable=False, index=True),
