@@ -1,54 +1,20 @@
 """Every way in which a hosted KubeSpawner's pod does not come up or does not stay, told with the cluster's words."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
-from traitlets.config import Config
 
 from perijove.domain.errors import SpawnFailed
-from perijove.domain.ids import ServerId, UserId
-from perijove.domain.ports import ServerSpec, UserFacts
 from perijove.plugins import kube_causes
-from perijove.plugins.load import HubFacts, load_spawner_host
 from perijove.reconcile.readiness import died
-from perijove.testing.kube.stories import WAIT, Pods
+from perijove.testing.kube.spawning import POD, SpawnerHalf, open_spawner_half
 from perijove.testing.waiting import until
 
-SPEC = ServerSpec(
-    id=ServerId(21),
-    user=UserFacts(id=UserId(4), name="ann"),
-    name="",
-    generation=3,
-    lease_epoch=5,
-    api_token="fresh",
-)
-POD = "jupyter-ann"
 
-
-class Hub:
-    """The spawner half of one."""
-
-    def __init__(self, cluster, directory):
-        self.cluster, self.directory = cluster, directory
-        self.pods = Pods(cluster)
-        self.config = Config()
-        section = self.config.KubeSpawner
-        section.namespace = cluster.namespace
-        section.image = "busybox:1.36"
-        section.cmd = ["sh", "-c", WAIT]
-        section.start_timeout = 60
-        section.delete_grace_period = 0
-
-    def host(self):
-        facts = HubFacts(hub_id="k", data_dir=self.directory, connect_url="http://hub:8081")
-        cls = "kubespawner.KubeSpawner"
-        return load_spawner_host(spawner_class=cls, traits=self.config, facts=facts, log_dir=self.directory / "logs")
-
-    async def open(self, **changes):
-        return await self.host().open(replace(SPEC, **changes))
+class Hub(SpawnerHalf):
+    """With starts that fail."""
 
     async def failure(self):
         """Of a start, which ends long before its timeout; nothing of it is left after the stop that follows."""
@@ -61,18 +27,13 @@ class Hub:
         assert await self.pods.find(POD) is None
         return caught.value
 
+    async def exists(self):
+        return await self.pods.find(POD)
+
     async def _start(self, spawner):
         await spawner.start()
         # Ready for a moment before it ended: the hub hears of it while it waits for an answer.
         raise died(await self.ended(spawner))
-
-    async def running(self, **changes):
-        spawner = await self.open(**changes)
-        await spawner.start()
-        return spawner
-
-    async def ended(self, spawner):
-        return await until(spawner.poll, seconds=20, every=0.05)
 
 
 async def _collect(events):
@@ -81,14 +42,8 @@ async def _collect(events):
 
 @pytest.fixture
 async def hub(cluster, tmp_path, monkeypatch):
-    cluster.use_for_kubespawner(monkeypatch)
-    monkeypatch.setattr(KubeSpawner, "reflectors", {})
-    yield Hub(cluster, tmp_path)
-    await KubeSpawner._stop_all_reflectors()
-    clients = [task for task in asyncio.all_tasks() if "close_client_task" in repr(task)]
-    for task in clients:
-        task.cancel()
-    await asyncio.gather(*clients, return_exceptions=True)
+    async with open_spawner_half(cluster, tmp_path, monkeypatch) as half:
+        yield Hub(half.cluster, half.directory, half.config)
 
 
 # -- starts that fail
@@ -152,8 +107,7 @@ async def test_a_start_beyond_the_quota_says_so(hub):
     assert "exceeded quota: none" in failure.details
 
 
-async def test_a_pod_that_no_machine_takes_is_given_up_when_nobody_helps(hub, monkeypatch):
-    monkeypatch.setattr("perijove.plugins.kube_causes._SCHEDULING_SECONDS", 0.5)
+async def test_a_pod_that_no_machine_takes_is_given_up_when_nobody_helps(hub):
     hub.config.KubeSpawner.cpu_guarantee = 10_000
     failure = await hub.failure()
     assert failure.reason == "unschedulable"
@@ -187,6 +141,61 @@ async def test_a_pod_deleted_while_it_starts_ends_the_start(hub):
     with pytest.raises(SpawnFailed) as caught:
         await asyncio.wait_for(starting, 10)
     assert caught.value.reason == "deleted"
+
+
+async def test_a_pod_that_an_autoscaler_helps_becomes_a_server(hub):
+    """Told as unschedulable while it waits, by the cluster's own events; started when the machine is there."""
+    hub.config.KubeSpawner.node_selector = {"pool": "gpu"}
+    spawner = await hub.open()
+    starting = asyncio.create_task(spawner.start())
+    fake = hub.cluster.fake
+    pod = await hub.pods.until(lambda one: bool(one.status.conditions), POD) if await until(hub.exists) else None
+    assert pod.status.conditions[0].reason == "Unschedulable"
+    item = fake.control.find("pods", (hub.cluster.namespace, POD))
+    fake.recorder.say(item, "TriggeredScaleUp", "pod triggered scale-up: [{gpu 0->1 (max: 3)}]")
+    await until(lambda: spawner.plugin._trouble and spawner.plugin._trouble.patience_seconds == kube_causes.FOREVER)
+    node = fake.control.find("nodes", ("", fake.kubelet.name))
+    fake.control.change("nodes", node, lambda one: one["metadata"]["labels"].update(pool="gpu"))
+    assert (await asyncio.wait_for(starting, 20)).endswith(":8888")
+
+
+async def test_a_volume_that_no_class_provides_ends_the_start(hub):
+    hub.config.KubeSpawner.storage_pvc_ensure = True
+    hub.config.KubeSpawner.storage_capacity = "1Mi"
+    hub.config.KubeSpawner.storage_class = "no-such-class"
+    hub.config.KubeSpawner.volumes = [{"name": "home", "persistentVolumeClaim": {"claimName": "{pvc_name}"}}]
+    failure = await hub.failure()
+    assert failure.reason == "volume"
+    assert failure.message == "The server's volume is not provided by the cluster."
+    assert 'storageclass.storage.k8s.io "no-such-class" not found' in failure.details
+
+
+async def test_an_image_that_needs_a_secret_that_is_missing_is_told_with_both(hub):
+    hub.config.KubeSpawner.image = "registry.invalid/private:1"
+    hub.config.KubeSpawner.image_pull_secrets = ["nowhere"]
+    failure = await hub.failure()
+    assert failure.reason == "image"
+    assert "nowhere" in failure.details
+
+
+async def test_an_init_container_that_fails_ends_the_start_with_its_name(hub):
+    script = ["sh", "-c", "echo no mount at /data; exit 7"]
+    hub.config.KubeSpawner.init_containers = [{"name": "prepare", "image": "busybox:1.36", "command": script}]
+    failure = await hub.failure()
+    assert failure.reason == "crashed"
+    assert failure.message == "A step before the server's start fails (prepare)."
+    assert "exitCode': 7" in failure.details
+    assert "no mount at /data" in failure.details
+
+
+async def test_a_hook_that_fails_after_the_start_is_told_as_the_cause(hub):
+    """As when gitpuller finds no repository: the node kills the container because of it."""
+    hook = {"postStart": {"exec": {"command": ["sh", "-c", "echo no such repository >&2; exit 1"]}}}
+    hub.config.KubeSpawner.lifecycle_hooks = hook
+    failure = await hub.failure()
+    assert failure.reason == "hook"
+    assert failure.message == "A step after the server's start fails (its postStart hook)."
+    assert "FailedPostStartHook" in failure.details
 
 
 # -- servers that end

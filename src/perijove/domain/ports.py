@@ -64,6 +64,22 @@ class Exited:
     cause: SpawnFailed | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Mishap:
+    """Something that befell a server and did not end it."""
+
+    # The same for as long as it is the same mishap.
+    mark: str
+    reason: str
+    # For the user, and for the admin.
+    message: str
+    details: str = ""
+
+
+# Of whom a server is, and its name: for what does not carry our id.
+ServerName = tuple[str, str]
+
+
 class Spawner(Protocol):
     """One server under one operation. Made by `SpawnerHost.open`, closed by the caller."""
 
@@ -103,6 +119,11 @@ class Spawner(Protocol):
 
     async def log_lines(self, count: int = 30) -> tuple[str, ...]:
         """Last lines the server wrote, oldest first; empty if this spawner cannot tell."""
+        ...
+
+    @property
+    def mishap(self) -> Mishap | None:
+        """The latest, as the last `poll()` that found it alive saw it."""
         ...
 
     def recovered_token(self) -> str:
@@ -201,8 +222,10 @@ class SpawnerHost(Protocol):
 
     async def destroy(self, found: Found) -> None: ...
 
-    async def ended(self) -> Collection[ServerId]:
-        """Servers that ended since the last call, as far as that is seen without asking for each. A hint.
+    async def ended(self) -> Collection[ServerId | ServerName]:
+        """Servers that ended since the last call, or met with a mishap, as far as that is seen without asking for each.
+
+        A hint. By name where what runs does not carry our id: another hub started it and left it to us.
 
         Raises `SpawnFailed` when it cannot look.
         """

@@ -14,7 +14,7 @@ from traitlets.config import Config
 from perijove.domain.errors import Invalid, SpawnFailed
 from perijove.domain.ids import ServerId, UserId
 from perijove.domain.names import client_id, server_prefix
-from perijove.domain.ports import Found, ServerSpec, Storage, UserFacts
+from perijove.domain.ports import Found, ServerName, ServerSpec, Storage, UserFacts
 from perijove.plugins import facades, processes
 from perijove.plugins.calls import call
 from perijove.plugins.errors import details_of, http_message, spawn_failure
@@ -68,7 +68,7 @@ class ClassHost:
         self._log.addFilter(_EachOnce())
         self._table = ProcessTable(facts.hub_id)
         # What ran when `ended()` last looked.
-        self._living: Mapping[str, ServerId] = {}
+        self._living: Mapping[str, ServerId | ServerName] = {}
         self.host_bound = issubclass(self._class, MarkedProcess)
         self.class_path = f"{cls.__module__}.{cls.__qualname__}"
         self.version = class_version(cls)
@@ -181,7 +181,7 @@ class ClassHost:
                 )
         return found
 
-    async def ended(self) -> Collection[ServerId]:
+    async def ended(self) -> Collection[ServerId | ServerName]:
         if not issubclass(self._class, Watched):
             return ()
         try:
@@ -189,7 +189,7 @@ class ClassHost:
         except Exception as exc:
             raise SpawnFailed("The cluster cannot be watched.", reason="cluster", details=details_of(exc)) from exc
         before, self._living = self._living, living
-        return {server_id for name, server_id in before.items() if name not in living}
+        return {server for name, server in before.items() if name not in living}
 
     @functools.cached_property
     def _anybody(self) -> Any:

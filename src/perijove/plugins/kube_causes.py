@@ -6,8 +6,10 @@ says how long it must last before it is worth giving up a start; until then it i
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from perijove.plugins.kube_life import is_hopeless, is_restarting, notebook_of
 
 NOTEBOOK = "notebook"
 FOREVER = float("inf")
@@ -22,6 +24,8 @@ class Cause:
     details: str = ""
     patience_seconds: float = 0.0
     exit_code: int | None = None
+    # Whose last lines say more.
+    container: str = ""
 
 
 DELETED = Cause("deleted", "The server's pod was deleted by somebody else than the hub.")
@@ -35,6 +39,7 @@ _SCHEDULING_SECONDS = 30.0
 _PROVISIONING_SECONDS = 60.0
 
 _IMAGE = "The server's image cannot be pulled."
+_HOOK = "A step after the server's start fails (its postStart hook)."
 _CONFIGURATION = "The server's pod refers to something that is missing or wrong in the cluster."
 _WAITING: Mapping[str, tuple[str, str, float]] = {
     "ErrImagePull": ("image", _IMAGE, _IMAGE_SECONDS),
@@ -66,21 +71,25 @@ def end(pod: Mapping[str, Any], *, restarted_is_ended: bool = False) -> Cause | 
     status = pod.get("status", {})
     if status.get("phase") == "Failed" and status.get("reason"):
         return _taken_away(status["reason"], status.get("message", ""))
-    for one in _containers(pod, "containerStatuses"):
-        if one["name"] != NOTEBOOK:
-            continue
-        state = one.get("state", {})
-        last = state.get("terminated")
-        looping = state.get("waiting", {}).get("reason") == "CrashLoopBackOff"
-        if not last and (looping or (restarted_is_ended and one.get("restartCount", 0))):
-            last = one.get("lastState", {}).get("terminated")
-        if last:
-            return _terminated(last)
+    if last := _last_run(pod, restarted_is_ended=restarted_is_ended):
+        return _terminated(last)
     if "deletionTimestamp" in pod["metadata"]:
         return _disrupted(status) or DELETED
     if status.get("phase") == "Failed":
         return Cause("failed", "The server's pod failed.", status.get("message", ""))
     return None
+
+
+def _last_run(pod: Mapping[str, Any], *, restarted_is_ended: bool) -> Mapping[str, Any] | None:
+    """How the container's last run ended, if no other will be a server."""
+    container = notebook_of(pod)
+    state = container.get("state", {})
+    now, before = state.get("terminated"), container.get("lastState", {}).get("terminated")
+    if restarted_is_ended:
+        return now or (before if container.get("restartCount", 0) or is_restarting(pod) else None)
+    if not is_restarting(pod):
+        return now  # type: ignore[no-any-return]  # decoded JSON
+    return before if "waiting" in state and before and is_hopeless(before) else None
 
 
 def _containers(pod: Mapping[str, Any], *kinds: str) -> Iterator[Mapping[str, Any]]:
@@ -117,14 +126,16 @@ def _waiting(pod: Mapping[str, Any]) -> Cause | None:
         waiting = one.get("state", {}).get("waiting") or {}
         if waiting.get("reason") not in _WAITING:
             continue
+        container = ""
         reason, message, patience = _WAITING[waiting["reason"]]
         words = f"Container {one['name']}: {waiting['reason']}: {waiting.get('message', '')}"
         if reason == "image":
             message = f"{message[:-1]}: {one.get('image', '')}"
         elif reason == "crashed" and one["name"] != NOTEBOOK:
+            container = one["name"]
             message, patience = f"A step before the server's start fails ({one['name']}).", _INIT_CRASHES_SECONDS
             words += f"\n{one.get('lastState', {}).get('terminated', '')}"
-        return Cause(reason, message, words, patience)
+        return Cause(reason, message, words, patience, container=container)
     return None
 
 
@@ -165,6 +176,15 @@ def _unmounted(pod: Mapping[str, Any], events: list[Mapping[str, Any]]) -> Cause
     if not words:
         return None
     return Cause("volume", "A volume of the server cannot be mounted.", words[-1], _VOLUME_SECONDS)
+
+
+def in_the_light_of(cause: Cause, events: Iterable[Mapping[str, Any]]) -> Cause:
+    """What only events tell: a container whose hook failed looks as if it had been killed by nobody."""
+    for event in events:
+        if cause.reason == "exited" and event.get("reason") == "FailedPostStartHook":
+            words = f"{cause.details}\n{event.get('message', '')}"
+            return replace(cause, reason="hook", message=_HOOK, details=words)
+    return cause
 
 
 def refusal(status: int | None, words: str) -> Cause:

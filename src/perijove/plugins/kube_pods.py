@@ -7,6 +7,7 @@ watch from ending the hub: KubeSpawner calls `sys.exit()` then.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -15,24 +16,28 @@ from kubespawner import KubeSpawner
 
 from perijove.domain.errors import SpawnFailed
 from perijove.domain.ids import ServerId
-from perijove.domain.ports import Found
-from perijove.plugins import kube_causes
+from perijove.domain.ports import Found, ServerName
+from perijove.plugins import kube_causes, kube_life
 from perijove.plugins.calls import settle
 from perijove.plugins.kube_causes import NOTEBOOK, Cause
-from perijove.plugins.kube_marks import labels, marking_of, succeeds
+from perijove.plugins.kube_marks import labels, marking_of, server_of, succeeds
 from perijove.plugins.kube_reading import Reading, words_of
 from perijove.plugins.kube_storage import ClaimKeeping
+from perijove.plugins.kube_watch import watching_class
 from perijove.plugins.watched import Watched
 
 EPOCH = "perijove_epoch"
 _LOOK_SECONDS = 0.25
 _GRACE_SECONDS = 1.0
+_LINES = 30
 _GONE, _CONFLICT = 404, 409
 
 
 class HostedPod(ClaimKeeping, Watched, KubeSpawner):  # type: ignore[misc]  # kubespawner ships no types
     """Mixed in front of a `KubeSpawner`."""
 
+    # Of how long causes must last before they end a start.
+    patience_factor: float = 1.0
     # Of the lease under which the pod was made; None for pods that no hub of ours made.
     _epoch: int | None = None
     # What keeps the pod from being ready right now.
@@ -113,7 +118,7 @@ class HostedPod(ClaimKeeping, Watched, KubeSpawner):  # type: ignore[misc]  # ku
             if cause is None or self._trouble is None or cause.reason != self._trouble.reason:
                 since = loop.time()
             self._trouble = cause
-            if cause is not None and loop.time() - since >= cause.patience_seconds:
+            if cause is not None and loop.time() - since >= cause.patience_seconds * self.patience_factor:
                 return cause
 
     def _mine(self) -> Mapping[str, Any] | None:
@@ -132,15 +137,19 @@ class HostedPod(ClaimKeeping, Watched, KubeSpawner):  # type: ignore[misc]  # ku
         return [event for event in events if event["involvedObject"].get("uid") == uid]
 
     async def why_late(self) -> SpawnFailed | None:
-        return None if self._trouble is None else await self._failure(self._trouble)
+        if self._trouble is not None:
+            return await self._failure(self._trouble)
+        if words := getattr(self.pod_reflector, "interrupted", ""):
+            return SpawnFailed("The hub cannot see the cluster.", reason="cluster", details=f"Watching pods: {words}")
+        return None
 
     async def _failure(self, cause: Cause) -> SpawnFailed:
-        pod = self._known()
-        parts = [
-            cause.details,
-            kube_causes.described(pod) if pod else "",
-            kube_causes.told(await self._reading.events(self.pod_name)),
-        ]
+        pod, events = self._known(), await self._reading.events(self.pod_name)
+        cause = kube_causes.in_the_light_of(cause, events)
+        parts = [cause.details, kube_causes.described(pod) if pod else "", kube_causes.told(events)]
+        if cause.container:
+            lines = await self._reading.log(self.pod_name, cause.container, _LINES, previous=True)
+            parts.append("\n".join([f"Last lines of {cause.container}:", *lines]))
         if cause.reason == "volume":
             parts.append(kube_causes.told(await self._reading.events(self.pvc_name)))
         return SpawnFailed(cause.message, reason=cause.reason, details="\n\n".join(part for part in parts if part))
@@ -152,8 +161,13 @@ class HostedPod(ClaimKeeping, Watched, KubeSpawner):  # type: ignore[misc]  # ku
         cause = await self._end()
         if cause is not None and self.ended is None:
             # Now: KubeSpawner deletes the pod when it finds it ended.
-            self._last_lines = await self.tail(30)
+            self._last_lines = await self.tail(_LINES)
             self.ended = await self._failure(cause)
+        pod = self._known()
+        self.mishap = kube_life.mishap(pod) if pod is not None and cause is None else None
+        if pod is not None and kube_life.is_restarting(pod):
+            # KubeSpawner takes the moment between two runs of a container for the pod's end, and deletes it.
+            return None if cause is None else cause.exit_code or 1
         status: int | None = await settle(super().poll())
         if cause is None:
             # Not in the watch, and still there: the watch is late, as it is right after a start elsewhere.
@@ -229,13 +243,15 @@ class HostedPod(ClaimKeeping, Watched, KubeSpawner):  # type: ignore[misc]  # ku
             found.append(Found(marking.server_id, marking.generation, f"pod {key}", {EPOCH: marking.epoch}))
         return found
 
-    async def living(self) -> Mapping[str, ServerId]:
+    async def living(self) -> Mapping[str, ServerId | ServerName]:
         reflector = await self._start_watching_pods()
-        living = {}
+        living: dict[str, ServerId | ServerName] = {}
         for pod in reflector.pods.values():
             marking = marking_of(pod)
-            if marking is not None and marking.hub_id == self.marking.hub_id and kube_causes.end(pod) is None:
-                living[pod["metadata"]["uid"]] = marking.server_id
+            owner = server_of(pod) if marking is None else marking.server_id
+            other = marking is not None and marking.hub_id != self.marking.hub_id
+            if owner is not None and not other and kube_causes.end(pod) is None:
+                living[kube_life.run_of(pod)] = owner
         return living
 
     async def destroy(self, found: Found) -> None:
@@ -248,9 +264,7 @@ class HostedPod(ClaimKeeping, Watched, KubeSpawner):  # type: ignore[misc]  # ku
                 continue
             metadata = pod["metadata"]
             try:
-                await self.api.delete_namespaced_pod(
-                    metadata["name"], metadata["namespace"], body={"preconditions": {"uid": metadata["uid"]}}
-                )
+                await self.api.delete_namespaced_pod(metadata["name"], metadata["namespace"], body=_end_of(metadata))
             except ApiException as exc:
                 if exc.status not in (_GONE, _CONFLICT):
                     raise
@@ -261,17 +275,26 @@ class HostedPod(ClaimKeeping, Watched, KubeSpawner):  # type: ignore[misc]  # ku
         key = self._get_reflector_key(kind)
         known = self.reflectors.get(key)
         if known is not None and known.watch_task is not None and known.watch_task.done():
-            # It gave up; without this every poll would go on believing what it saw last.
+            # It broke; without this every poll would go on believing what it saw last.
             replace = True
         try:
-            reflector = await super()._start_reflector(kind, reflector_class, replace, **kwargs)
+            reflector = await super()._start_reflector(kind, watching_class(reflector_class), replace, **kwargs)
         except (Exception, SystemExit) as exc:
             # A failed one would be handed to everybody from now on.
             if self.reflectors.get(key) is not known or replace:
                 self.reflectors.pop(key, None)
             raise _blind(kind, exc) from exc
+        # Not reached by a reflector of ours; another one gives up, and KubeSpawner would end the hub then.
         reflector.on_failure = lambda: self.log.error("the watch of %s gave up; the next use starts another", kind)
         return reflector
+
+
+def _end_of(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How to delete exactly that pod. One that was told to go and did not has a node that does not answer."""
+    options: dict[str, Any] = {"preconditions": {"uid": metadata["uid"]}}
+    if (by := metadata.get("deletionTimestamp")) and datetime.fromisoformat(by) < datetime.now(UTC):
+        options["gracePeriodSeconds"] = 0
+    return options
 
 
 def _blind(kind: str, exc: BaseException) -> Exception:

@@ -62,7 +62,7 @@ class ClaimKeeping:
 
     # -- for those who look
 
-    async def volumes(self: Any, others: Sequence[Any]) -> Sequence[Volume]:
+    async def volumes_of_user(self: Any, others: Sequence[Any]) -> Sequence[Volume]:
         """Of this server and of the user's other ones, given instances of them."""
         holders, found = await self._holders(), {}
         for namespace in dict.fromkeys(one.namespace for one in (self, *others)):

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from jupyterhub.utils import utcnow
 
 from perijove.domain.errors import SpawnFailed
-from perijove.domain.ports import Exited, ServerSpec
+from perijove.domain.ports import Exited, Mishap, ServerSpec
 from perijove.plugins.calls import begin, call, settle
 from perijove.plugins.endpoint import endpoint
 from perijove.plugins.errors import details_of, spawn_failure
@@ -256,6 +256,10 @@ class HostedSpawner:
         if not isinstance(self.plugin, MarkedProcess):
             return ()
         return await asyncio.to_thread(self.plugin.hosting.output.tail, count)
+
+    @property
+    def mishap(self) -> Mishap | None:
+        return self.plugin.mishap if isinstance(self.plugin, Watched) else None
 
     def recovered_token(self) -> str:
         token = str(self.plugin.api_token or "")

@@ -25,7 +25,7 @@ class WatchedStorage:
     async def volumes(self, specs: Sequence[ServerSpec]) -> Sequence[Volume]:
         with _explained():
             first, *others = [self.build(spec) for spec in specs]
-            found: Sequence[Volume] = await first.volumes(others)
+            found: Sequence[Volume] = await first.volumes_of_user(others)
             return found
 
     async def delete_volume(self, volume: Volume) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from perijove.domain.errors import SpawnFailed
 from perijove.domain.ids import ServerId
-from perijove.domain.ports import Found, Volume
+from perijove.domain.ports import Found, Mishap, ServerName, Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Watched:
     marking: Marking
     # Why it ended, once `poll()` has said that it did.
     ended: SpawnFailed | None = None
+    # What befell it, once `poll()` has said that it runs.
+    mishap: Mishap | None = None
 
     @abstractmethod
     async def why_late(self) -> SpawnFailed | None:
@@ -51,13 +53,13 @@ class Watched:
         """Remove exactly that, not what came after it."""
 
     @abstractmethod
-    async def volumes(self, others: Sequence[Any]) -> Sequence[Volume]:
-        """Of this server and of the user's other ones, given instances of them."""
+    async def volumes_of_user(self, others: Sequence[Any]) -> Sequence[Volume]:
+        """Of this server and of the user's other ones, given instances of them. `volumes` is a trait of KubeSpawner."""
 
     @abstractmethod
     async def delete_volume(self, volume: Volume) -> None:
         """Exactly that one. Raises `Conflict`, and what the plug-in's own client raises."""
 
     @abstractmethod
-    async def living(self) -> Mapping[str, ServerId]:
-        """What runs of this hub, by a name that nothing else will ever have."""
+    async def living(self) -> Mapping[str, ServerId | ServerName]:
+        """What runs of this hub, by a name that nothing else will ever have, and that changes with a mishap."""

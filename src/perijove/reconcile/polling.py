@@ -7,12 +7,14 @@ from datetime import timedelta
 from time import perf_counter
 
 from perijove.domain.errors import LeaseLost, SpawnFailed
-from perijove.domain.ports import Exited
+from perijove.domain.ports import Exited, Mishap
 from perijove.lib import metrics
 from perijove.lib.log import get_logger
 from perijove.reconcile.operation import Operation
 from perijove.reconcile.stopping import Stop
 from perijove.services.context import HubContext
+from perijove.services.progress import events_so_far
+from perijove.services.server_rows import ServerRow
 from perijove.store.claims import Lease, release_polls
 
 log = get_logger(__name__)
@@ -75,6 +77,26 @@ async def _poll(hub: HubContext, lease: Lease) -> Polled | None:
         exited = None
     finally:
         spawner.close()
+    if exited is None and (mishap := spawner.mishap) is not None:
+        await _tell(operation, row, mishap)
     status = "running" if exited is None else "stopped"
     metrics.poll_duration.labels(status).observe(perf_counter() - began)
     return Polled(lease, exited, spawner.poll_interval_seconds)
+
+
+async def _tell(operation: Operation, row: ServerRow, mishap: Mishap) -> None:
+    """Once, whoever polls: among the events of this start, where the user sees it; the admin reads the log."""
+    told = await events_so_far(operation.hub, row)
+    if any(event.get("mishap") == mishap.mark for event in told):
+        return
+    async with operation.hub.store.transaction() as tx:
+        event = {"mishap": mishap.mark, "reason": mishap.reason, "message": mishap.message}
+        await operation.write(tx, row, {}, event=event)
+    log.warning(
+        "server had a mishap",
+        user=row.user_name,
+        server=row.name,
+        reason=mishap.reason,
+        message=mishap.message,
+        details=mishap.details,
+    )

@@ -12,7 +12,7 @@ from typing import Any
 
 from perijove.domain.errors import Invalid, SpawnFailed
 from perijove.domain.ids import ServerId
-from perijove.domain.ports import Exited, Found, ServerSpec, Volume
+from perijove.domain.ports import Exited, Found, Mishap, ServerName, ServerSpec, Volume
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 
@@ -183,6 +183,10 @@ class FakeSpawner:
         server = self._world.servers.get(self.spec.id)
         return () if server is None else tuple(server.lines[-count:])
 
+    @property
+    def mishap(self) -> Mishap | None:
+        return None
+
     def recovered_token(self) -> str:
         return self._behaviour.recovered_token
 
@@ -246,7 +250,7 @@ class FakeSpawnerHost:
             for server in self.world.alive()
         ]
 
-    async def ended(self) -> Collection[ServerId]:
+    async def ended(self) -> Collection[ServerId | ServerName]:
         return ()
 
     async def destroy(self, found: Found) -> None:

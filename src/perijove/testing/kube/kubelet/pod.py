@@ -70,6 +70,7 @@ class PodRun:
             for container in self.containers:
                 container.state = {"waiting": {"reason": "PodInitializing"}}
         self.publish()
+        self._look_for_pull_secrets()
         if not all(self.kubelet.images.find(one.spec["image"]).hollow for one in [*self.inits, *self.containers]):
             await self._mount()
         if not await self._initialize():
@@ -82,6 +83,18 @@ class PodRun:
         # Sidecars end with what they were beside.
         await asyncio.gather(*(container.stop(self.grace) for container in self.inits if container.is_sidecar))
         self.publish()
+
+    def _look_for_pull_secrets(self) -> None:
+        secrets = self.kubelet.objects.resource("secrets")
+        named = [one.get("name", "") for one in self.item["spec"].get("imagePullSecrets") or ()]
+        missing = [one for one in named if self.kubelet.objects.store.get(secrets, self.namespace, one) is None]
+        if missing:
+            words = f"Unable to retrieve some image pull secrets ({', '.join(missing)})"
+            self.say(
+                "FailedToRetrieveImagePullSecret",
+                f"{words}; attempting to pull the image may not succeed.",
+                warning=True,
+            )
 
     @property
     def grace(self) -> float:
