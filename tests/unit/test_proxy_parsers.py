@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perijove.testing.hostile import CLEAR, REFUSED
-from perijove.testing.parsing import check_call, check_chunks, check_path, check_request, check_response
+from perijove.testing.parsing import check_call, check_chunks, check_known, check_path, check_request, check_response
 
 PIECES = [
     *(b"GET ", b"POST ", b"/user/al/x", b"/", b"..", b"%2F", b"%2e", b" HTTP/1.1", b" HTTP/1.0", b"\r\n", b"\n", b"\r"),
@@ -29,6 +29,7 @@ PUT_TOGETHER = st.lists(st.sampled_from(PIECES) | st.binary(max_size=3), max_siz
 @settings(max_examples=300, deadline=None)
 def test_any_request(data):
     check_request(data + b"\r\n\r\n")
+    check_known(data + b"\r\n\r\n")
 
 
 @given(PUT_TOGETHER)
@@ -62,9 +63,10 @@ def test_any_call_of_the_rest_api(path, name):
         (b"user/al", b'{"target": "\xd0"}'),
         (b"user/al", b"[" * 2000),
         (b"user/%9e", b'{"target": "http://h:1"}'),
+        (b"\xc7/\xaf", b'{"target": "http://h:1"}'),
         (b"user/al//..", b'{"target": "http://h:1"}'),
     ],
-    ids=["not UTF-8", "nested", "a path that is not UTF-8", "empty segments left by dots"],
+    ids=["not UTF-8", "nested", "a path that is not UTF-8", "nor its segments", "empty segments left by dots"],
 )
 def test_calls_that_the_fuzzer_found(path, body):
     check_call(path, body)
@@ -75,4 +77,5 @@ def test_known_tricks(data):
     """Whole, and what is behind their first line break."""
     check_request(data)
     check_request(data.lstrip(b"\r\n"))
+    check_known(data.lstrip(b"\r\n"))
     check_chunks(data.partition(b"\r\n\r\n")[2], 7)

@@ -158,7 +158,7 @@ class RouteAPI:
         """`/user/a%20b` as it came, `/user/a%20b/` or with host routing `host/user/a%20b/` as it is routed."""
         segments = resolve(b"/" + path.strip(b"/")).segments[1:]
         try:
-            b"".join(segments).decode()
+            b"/".join(segments).decode()
         except UnicodeDecodeError as error:
             # It could not be listed by its name, which is in JSON.
             raise BadCall("a path that is not UTF-8") from error

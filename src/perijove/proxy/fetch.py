@@ -99,10 +99,10 @@ class Fetched:
     def switch(self, head: ResponseHead, early: bytes) -> None:  # noqa: ARG002 - ResponseSink's signature
         raise AssertionError("nobody asked for an upgrade")
 
-    def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> bool:
+    def respond(self, head: ResponseHead, data: bytes, *, done: bool) -> bool:
         if not self._head.done():
             self._head.set_result(head)
-        self.relay(body, done=done)
+        self.relay(data[len(head.raw) :], done=done)
         return True
 
     def relay(self, body: bytes, *, done: bool) -> None:

@@ -106,9 +106,13 @@ class Exchange:
         place = upstream.pool.target
         rewriting = client.plane.rewriting
         if rewriting is None:
+            head = self.head
             target = place.path + self.target if place.path else self.target
-            extra = client.downstream.lines(self.head, self.request_id)
-            data = upstream_head(self.head, target, extra, place.authority)
+            if head.plain is not None and target is head.target:
+                data = client.downstream.plain_head(head, head.plain, self.request_id)
+            else:
+                extra = client.downstream.lines(head, self.request_id)
+                data = upstream_head(head, target, extra, place.authority)
         else:
             data = rewriting.head(self, place)
         upstream.transport.write(data)
@@ -155,7 +159,7 @@ class Exchange:
         self.client.plane.record(self)
         tunnel(self.client, upstream, self.route, head.raw + early, self.head.upgrade or b"")
 
-    def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> bool:
+    def respond(self, head: ResponseHead, data: bytes, *, done: bool) -> bool:
         client = self.client
         if head.revision is not None and self.route is not None and self.route.target == HUB:
             head.must_drop(b"x-perijove-revision")
@@ -167,16 +171,18 @@ class Exchange:
         # A response before the end of the request: what is left of the request can only be thrown away.
         self.close = self.close or head.until_close or self.framing is not None or client.plane.draining
         chunked = not self.decode_chunks and head.status not in BODILESS
-        data = client_head(head, close=self.close, chunked=chunked, extra=client.fields)
-        if body:
-            self.sent += len(body)
-            if len(body) < _JOINED_BYTES:
-                client.send(data + body)
-            else:
-                client.send(data)
-                client.send(body)
+        told = client_head(head, close=self.close, chunked=chunked, extra=client.fields)
+        size = len(data) - len(head.raw)
+        self.sent += size
+        if told is head.raw:
+            client.transport.write(data)
         else:
-            client.send(data)
+            body = data[len(head.raw) :]
+            if size < _JOINED_BYTES:
+                client.transport.write(told + body)
+            else:
+                client.transport.write(told)
+                client.transport.write(body)
         if done:
             self._finish()
         return True

@@ -3,26 +3,37 @@
 A head from which nothing must go is forwarded as the slice it came in; only others are taken apart line by line.
 """
 
-from itertools import count
+from collections.abc import Iterator
+from itertools import count, product
 from secrets import token_hex
 
-from perijove.proxy.request_head import RequestHead
+from perijove.proxy.request_head import PlainFields, RequestHead
 from perijove.proxy.response_head import ResponseHead
 
 _REWRITTEN = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
-_REQUEST_IDS = count(1)
-_REQUEST_ID_PREFIX = token_hex(6)
+_DIGITS = [b"%x%x%x" % digits for digits in product(range(16), repeat=3)]
+
+
+def _request_ids() -> Iterator[bytes]:
+    prefix = token_hex(6).encode()
+    for number in count():
+        block = b"%s-%x" % (prefix, number)
+        for digits in _DIGITS:
+            yield block + digits
+
+
+_IDS = _request_ids()
 
 
 def new_request_id() -> bytes:
-    """Unique, not secret: a random prefix per process and a number."""
-    return b"%s-%x" % (_REQUEST_ID_PREFIX.encode(), next(_REQUEST_IDS))
+    """Unique, not secret: a random prefix per process and a number, whose last digits are not formatted anew."""
+    return next(_IDS)
 
 
 class Downstream:
     """What is said about one client connection to every target. Made once a connection."""
 
-    __slots__ = ("_default_port", "_host", "_host_lines", "_lines", "address", "proto", "trusted")
+    __slots__ = ("_default_port", "_host", "_host_lines", "_lines", "address", "plain", "proto", "trusted")
 
     def __init__(self, address: str, *, trusted: bool, tls: bool) -> None:
         self.address = address.encode()
@@ -32,6 +43,8 @@ class Downstream:
         self._lines = b"X-Forwarded-For: %s\r\nX-Forwarded-Proto: %s\r\n" % (self.address, self.proto)
         self._host: bytes | None = None
         self._host_lines = b""
+        self.plain: PlainFields | None = None
+        """Of the last request that had such: what `read_request` may be told."""
 
     def forwarded(self, head: RequestHead) -> bytes:
         """The X-Forwarded-* lines for a request; its own are to be dropped wherever it had any."""
@@ -47,6 +60,14 @@ class Downstream:
     def lines(self, head: RequestHead, request_id: bytes) -> bytes:
         """All that is added to a request, to its blank line."""
         return b"%sX-Request-ID: %s\r\n\r\n" % (self.forwarded(head), request_id)
+
+    def plain_head(self, head: RequestHead, plain: PlainFields, request_id: bytes) -> bytes:
+        """What `upstream_head` would say of a request with plain fields."""
+        sent = plain.sent
+        if not sent:
+            sent = plain.sent = plain.data[:-2] + self.forwarded(head) + b"X-Request-ID: "
+            self.plain = plain
+        return b"".join((head.raw[: head.line_end + 2], sent, request_id, b"\r\n\r\n"))
 
     def _about_host(self, host: bytes | None) -> bytes:
         if host is None:

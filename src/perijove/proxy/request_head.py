@@ -32,7 +32,28 @@ _NOT_OFFERED = frozenset((b"CONNECT", b"TRACE"))
 # llhttp passes over line breaks before the method, and takes one in the target for the end of an HTTP/0.9 request
 # line with fields behind it. Sent on, either would be a line of its own.
 _LINE = re.compile(rb"([A-Z-]+) ([!-~\x80-\xff]+) HTTP/1\.([01])")
+# Lines that mean what they look like, whatever the fields are: a path of letters that every reader of URLs takes,
+# and a method that says nothing about a body.
+_PLAIN_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH) (/[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1\r\n")
+_PLAIN_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH"))
 _OTHER_VERSION = re.compile(rb"\A[A-Z-]+ [!-~\x80-\xff]+ HTTP/[0-9]\.[0-9]\Z")
+
+
+class PlainFields:
+    """Fields that go on as they came and say nothing to a proxy but the host.
+
+    The requests of one connection mostly have the same, byte for byte. Comparing them costs a fiftieth of reading
+    them, and what they mean does not depend on a plain request line.
+    """
+
+    __slots__ = ("data", "host", "sent")
+
+    def __init__(self, data: bytes, host: bytes) -> None:
+        self.data = data
+        """Between the request line and the end of the head, the blank line with it."""
+        self.host = host
+        self.sent = b""
+        """What is sent on in their place; whoever sends it keeps it here."""
 
 
 class RequestHead:
@@ -40,20 +61,16 @@ class RequestHead:
 
     __slots__ = (
         *("absolute", "chunked", "close", "connection", "drop", "forwarded", "host", "length", "line_end"),
-        *("method", "minor", "offered", "raw", "request_id", "target", "upgrade"),
+        *("method", "minor", "offered", "plain", "raw", "request_id", "target", "upgrade"),
     )
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, line_end: int, method: bytes, target: bytes, minor: int) -> None:
         self.raw = raw
-        self.line_end = raw.index(b"\r\n")
-        line = _LINE.fullmatch(raw, 0, self.line_end)
-        if line is None:
-            if _OTHER_VERSION.search(raw, 0, self.line_end):
-                raise BadHead("only HTTP/1.0 and HTTP/1.1 are spoken here", 505)
-            raise BadHead("malformed request line")
-        self.method, self.target, minor = line.groups()
-        self.minor = 1 if minor == b"1" else 0
-        self.close = self.minor == 0
+        self.line_end = line_end
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.close = not minor
         self.absolute = False
         self.host: bytes | None = None
         self.length = 0
@@ -65,6 +82,8 @@ class RequestHead:
         self.request_id: bytes | None = None
         self.forwarded: dict[bytes, bytes] | None = None
         self.drop: set[bytes] | None = None
+        self.plain: PlainFields | None = None
+        """Where nothing has to be done to the fields but to add ours."""
 
     def has_body(self) -> bool:
         return self.chunked or self.length > 0
@@ -73,9 +92,30 @@ class RequestHead:
         self.drop = (self.drop or set()).union(names)
 
 
-def read_request(raw: bytes) -> RequestHead:
-    """`raw` ends with the blank line. Raises BadHead."""
-    head = RequestHead(raw)
+def read_request(raw: bytes, known: PlainFields | None = None) -> RequestHead:
+    """`raw` ends with the blank line; `known` are fields of an earlier request. Raises BadHead."""
+    if known is not None and raw.endswith(known.data):
+        line = _PLAIN_LINE.match(raw)
+        if line is not None and line.end() + len(known.data) == len(raw):
+            head = RequestHead(raw, line.end() - 2, line[1], line[2], 1)
+            head.host = known.host
+            head.plain = known
+            return head
+    return _read_whole(raw)
+
+
+def _read_line(raw: bytes) -> RequestHead:
+    end = raw.index(b"\r\n")
+    line = _LINE.fullmatch(raw, 0, end)
+    if line is None:
+        if _OTHER_VERSION.search(raw, 0, end):
+            raise BadHead("only HTTP/1.0 and HTTP/1.1 are spoken here", 505)
+        raise BadHead("malformed request line")
+    return RequestHead(raw, end, line[1], line[2], 1 if line[3] == b"1" else 0)
+
+
+def _read_whole(raw: bytes) -> RequestHead:
+    head = _read_line(raw)
     sink = Sink(_NAMES)
     try:
         HttpRequestParser(sink).feed_data(raw)
@@ -96,7 +136,16 @@ def read_request(raw: bytes) -> RequestHead:
         _read_connection(head, options_of(head.connection))
     if head.offered is not None and head.upgrade is None:
         head.must_drop(b"upgrade")
+    if head.drop is None and _is_plain(head):
+        assert head.host is not None
+        head.plain = PlainFields(raw[head.line_end + 2 :], head.host)
     return head
+
+
+def _is_plain(head: RequestHead) -> bool:
+    if head.absolute or head.upgrade or head.forwarded or head.close or not head.minor or head.has_body():
+        return False
+    return head.method in _PLAIN_METHODS
 
 
 def _host(head: RequestHead, value: bytes, _: bytes) -> None:

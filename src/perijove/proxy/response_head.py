@@ -16,6 +16,7 @@ _NAMES = spellings(
 _BAD_REASON = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _STATUS = re.compile(rb"[1-9][0-9]{2}")
 _REVISION = re.compile(rb"[0-9]{1,18}")
+FINAL = 200
 SWITCHING = 101
 BODILESS = frozenset((204, 304))
 
@@ -43,7 +44,7 @@ class ResponseHead:
     """A response as received. `drop` are the (lower-case) names that must not be sent on."""
 
     __slots__ = (
-        *("chunked", "close", "drop", "length", "line_end", "minor", "own_hsts", "raw"),
+        *("chunked", "close", "drop", "length", "line_end", "minor", "own_hsts", "plain", "raw"),
         *("reason", "revision", "status", "until_close"),
     )
 
@@ -60,6 +61,8 @@ class ResponseHead:
         self.revision: int | None = None
         self.own_hsts = False
         self.drop: set[bytes] | None = None
+        self.plain = False
+        """Nobody will change it: it may stand for other responses with the same bytes."""
 
     def must_drop(self, *names: bytes) -> None:
         self.drop = (self.drop or set()).union(names)
@@ -93,4 +96,6 @@ def read_response(raw: bytes) -> ResponseHead:
             head.own_hsts = True
         else:
             head.must_drop(name)
+    framed = head.chunked or head.length is not None
+    head.plain = framed and head.drop is None and head.revision is None and head.status >= FINAL
     return head

@@ -248,7 +248,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _request(self, raw: bytes) -> None:
         try:
-            head = read_request(raw)
+            head = read_request(raw, self.downstream.plain)
             resolved = resolve(head.target)
         except BadHead as error:
             self.refuse(error.status, str(error))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from perijove.proxy.framing import BadFraming, ChunkedFraming, CloseFraming, Framing, LengthFraming
 from perijove.proxy.head import BadHead
-from perijove.proxy.response_head import BODILESS, SWITCHING, ResponseHead, read_response
+from perijove.proxy.response_head import BODILESS, FINAL, SWITCHING, ResponseHead, read_response
 from perijove.proxy.targets import Target
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _FRESH_SECONDS = 1.0
 # How long a target that let a connection attempt run out is tried by one request at a time.
 _DOWN_SECONDS = 30.0
-_FINAL = 200
 
 
 class TargetBusy(OSError):
@@ -46,8 +45,10 @@ class ResponseSink(Protocol):
 
     def interim(self, head: ResponseHead) -> None: ...
     def switch(self, head: ResponseHead, early: bytes) -> None: ...
-    def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> bool:
-        """Take the head and the first bytes; False to be asked again later (`UpstreamConnection.release_hold`)."""
+    def respond(self, head: ResponseHead, data: bytes, *, done: bool) -> bool:
+        """Take the head and what has come of the body behind it, in one piece, which is how most responses come.
+        False to be asked again later (`UpstreamConnection.release_hold`).
+        """
         ...
 
     def relay(self, body: bytes, *, done: bool) -> None: ...
@@ -100,7 +101,15 @@ class UpstreamConnection(asyncio.Protocol):
             return
         framing = self._framing
         if framing is None:
-            self._read_head(self._buffer + data if self._buffer else data, sink)
+            if self._buffer:
+                data = self._buffer + data
+            # Most responses of a target to the same question, or to any question within a second, begin alike.
+            known = self.pool.known
+            if known is not None and data.startswith(known.raw):
+                self._buffer = b""
+                self._respond(known, data, sink)
+            else:
+                self._read_head(data, sink)
             return
         try:
             body, rest = framing.feed(data)
@@ -194,10 +203,12 @@ class UpstreamConnection(asyncio.Protocol):
                 sink.upstream_broken(str(error))
                 return
             self._buffer = b""
-            data = data[end:]
-            if head.status >= _FINAL:
+            if head.status >= FINAL:
+                if head.plain:
+                    self.pool.known = head
                 self._respond(head, data, sink)
                 return
+            data = data[end:]
             if head.status == SWITCHING:
                 if sink.wants_upgrade:
                     sink.switch(head, data)
@@ -209,26 +220,33 @@ class UpstreamConnection(asyncio.Protocol):
                 return
 
     def _respond(self, head: ResponseHead, data: bytes, sink: ResponseSink) -> None:
-        framing: Framing | None
+        """`data` begins with the head."""
+        size = len(data) - len(head.raw)
+        told = data
+        framing: Framing | None = None
         if sink.head_request or head.status in BODILESS:
-            framing = None
-        elif head.chunked:
-            framing = ChunkedFraming(decode=sink.decode_chunks)
-        elif head.length is not None:
-            framing = LengthFraming(head.length)
+            surplus = size > 0
+            if surplus:
+                told = head.raw
+        elif size == head.length and not head.chunked:
+            surplus = False
         else:
-            framing = CloseFraming()
-            head.close = head.until_close = True
-        try:
-            body, rest = (b"", data) if framing is None else framing.feed(data)
-        except BadFraming as error:
-            sink.upstream_broken(str(error))
-            return
-        done = framing is None or framing.done
+            framing = _framing(head, sink)
+            body = data[-size:] if size else b""
+            try:
+                passed, rest = framing.feed(body)
+            except BadFraming as error:
+                sink.upstream_broken(str(error))
+                return
+            if passed is not body:
+                told = head.raw + passed
+            surplus = bool(rest)
+            if framing.done:
+                framing = None
         # Before `respond`: when it ends the exchange, the pool asks whether we can be kept.
-        self._framing = None if done else framing
-        self._close = head.close or (done and bool(rest))
-        if not sink.respond(head, body, done=done):
+        self._framing = framing
+        self._close = head.close or surplus
+        if not sink.respond(head, told, done=framing is None):
             self._framing = None
             self._held = head
             self._buffer = data
@@ -247,10 +265,30 @@ class UpstreamConnection(asyncio.Protocol):
         return self.writable and not self._close and self._framing is None and not self.transport.is_closing()
 
 
+def _framing(head: ResponseHead, sink: ResponseSink) -> Framing:
+    if head.chunked:
+        return ChunkedFraming(decode=sink.decode_chunks)
+    if head.length is not None:
+        return LengthFraming(head.length)
+    head.close = head.until_close = True
+    return CloseFraming()
+
+
 class Pool:
     """Kept-alive connections to one target, last in first out: the rest can age and be closed."""
 
-    __slots__ = ("_connecting", "_down_until", "_limit", "_waiting", "idle", "open", "owner", "target")
+    __slots__ = (
+        "_connecting",
+        "_down_until",
+        "_limit",
+        "_most_idle",
+        "_waiting",
+        "idle",
+        "known",
+        "open",
+        "owner",
+        "target",
+    )
 
     def __init__(self, owner: "Upstreams", target: Target, *, limit: int = 0) -> None:
         self.owner = owner
@@ -258,7 +296,10 @@ class Pool:
         self.idle: deque[UpstreamConnection] = deque()
         self.open = 0
         """Connections, upgraded ones among them."""
+        self.known: ResponseHead | None = None
+        """The last head that may stand for others."""
         self._limit = limit
+        self._most_idle = owner.options.limits.idle_upstreams
         self._connecting = 0
         self._down_until = 0.0
         self._waiting: deque[asyncio.Future[UpstreamConnection | None]] = deque()
@@ -278,10 +319,11 @@ class Pool:
         """The exchange is over. Kept if it can be."""
         connection.sink = None
         owner = self.owner
-        if not connection.keepable() or len(self.idle) >= owner.options.limits.idle_upstreams or owner.draining:
+        if not connection.keepable() or len(self.idle) >= self._most_idle or owner.draining:
             connection.transport.close()
             return
-        connection.resume_reading()
+        if connection.paused:
+            connection.resume_reading()
         connection.reused = True
         connection.idle_since = owner.time()
         if self._waiting and (waiting := self._next_waiting()) is not None:

@@ -17,7 +17,7 @@ from perijove.proxy.head import BadHead
 from perijove.proxy.headers import Downstream, client_head, upstream_head
 from perijove.proxy.metrics import Metrics
 from perijove.proxy.paths import BadTarget, resolve
-from perijove.proxy.request_head import RequestHead, read_request
+from perijove.proxy.request_head import PlainFields, RequestHead, read_request
 from perijove.proxy.response_head import BODILESS, read_response
 from perijove.proxy.routing import Routing
 from perijove.proxy.table import Route, RouteTable
@@ -61,8 +61,37 @@ def check_request(data: bytes) -> bool:
             route is None or not resolved.target.startswith(b"/hub/internal/"), "an inner path is public", head.target
         )
         target = head.target if resolved.target == head.target else resolved.target
-        _judge_request(head, target, upstream_head(head, target, downstream.lines(head, b"id"), b"t:80"))
+        sent = upstream_head(head, target, downstream.lines(head, b"id"), b"t:80")
+        _judge_request(head, target, sent)
+        if head.plain is not None and target is head.target:
+            _require(downstream.plain_head(head, head.plain, b"id") == sent, "plain fields change what is sent", raw)
     return True
+
+
+def check_known(data: bytes) -> bool:
+    """A request is read alike with and without the fields of an earlier one in mind."""
+    end = data.find(b"\r\n\r\n")
+    line, crlf, fields = data[: end + 4].partition(b"\r\n")
+    if end < 0 or not crlf:
+        return False
+    try:
+        known = read_request(b"GET /a HTTP/1.1\r\n" + fields).plain
+    except BadHead:
+        return False
+    for first in (line, b"HEAD " + line[:20] + b" HTTP/1.1"):
+        anew, again = (_reading(first + crlf + fields, plain) for plain in (None, known))
+        _require(anew == again, "read otherwise with an earlier request in mind", data, anew, again)
+    return True
+
+
+def _reading(raw: bytes, known: PlainFields | None) -> tuple[object, ...] | str:
+    try:
+        head = read_request(raw, known)
+    except BadHead as error:
+        return str(error)
+    differing = {"raw", "plain"}
+    meaning = tuple(getattr(head, name) for name in RequestHead.__slots__ if name not in differing)
+    return (*meaning, head.plain and (head.plain.data, head.plain.host))
 
 
 def _judge_request(head: RequestHead, target: bytes, sent: bytes) -> None:
