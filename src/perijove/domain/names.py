@@ -67,6 +67,17 @@ def check_user_name(name: str) -> None:
         )
 
 
+def check_service_name(name: str) -> None:
+    """Raises `Invalid` unless a service may be called so: its name is a segment of its address."""
+    if not 0 < len(name) <= MAX_USER_NAME or not name.isprintable() or name != name.strip() or "/" in name:
+        raise Invalid(
+            f"A service name has 1 to {MAX_USER_NAME} printable characters and no slash, not {name[:80]!r}.",
+            field="name",
+        )
+    if not name.strip(".") or not unquote(name).strip("."):
+        raise Invalid(f"A service name must not consist of dots alone: {name!r}.", field="name")
+
+
 def check_server_name(name: str) -> None:
     """Raises `Invalid` unless a new named server may be called so."""
     if len(name) > MAX_SERVER_NAME or not _SERVER_NAME.match(name):

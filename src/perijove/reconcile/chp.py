@@ -19,7 +19,7 @@ from yarl import URL
 from perijove.domain.errors import Conflict, HubError
 from perijove.domain.events import Event, Kind, Lagged
 from perijove.lib.log import get_logger
-from perijove.services import activity
+from perijove.services import activity, proxy_address
 from perijove.services import routes as table
 from perijove.services.context import HubContext
 from perijove.store.schema import leases
@@ -49,22 +49,35 @@ class PushedProxy:
         self._hub_url = hub_url.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
         self._base = ""
+        self._address = proxy_address.Address("", "")
         self._seen: dict[str, str] = {}
         self._failing = False
 
     async def run(self) -> None:
         """Until cancelled."""
-        connector, self._base = _reach(self._hub.options.chp_api_url)
-        token = self._hub.options.proxy_token or self._hub.store.proxy_token
-        headers = {"Authorization": f"token {token}"}
+        while True:
+            try:
+                self._address = await proxy_address.current(self._hub)
+                await self._push_there()
+            except HubError as error:
+                self._note_failure(error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _push_there(self) -> None:
+        """Until the proxy is said to be somewhere else."""
+        connector, self._base = _reach(self._address.api_url)
+        headers = {"Authorization": f"token {self._address.auth_token}"}
         async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=_TIMEOUT) as self._session:
-            while True:
+            while not await self._moved():
                 try:
                     if await self._leads():
                         await self._push()
                 except (aiohttp.ClientError, OSError, ProxyRefused, HubError) as error:
                     self._note_failure(error)
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def _moved(self) -> bool:
+        return await proxy_address.current(self._hub) != self._address
 
     def _note_failure(self, error: Exception) -> None:
         # The first of a row is news, the rest is noise.
@@ -116,7 +129,7 @@ class PushedProxy:
                 last = max((event.revision for event in events), default=last)
                 await self._change(events)
                 if asyncio.get_running_loop().time() - compared > COMPARE_SECONDS:
-                    if not await self._leads():
+                    if await self._moved() or not await self._leads():
                         return
                     last = await self._compare()
                     compared = asyncio.get_running_loop().time()

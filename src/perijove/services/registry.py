@@ -1,6 +1,7 @@
 """Services in the sense of JupyterHub: programs beside the hub with a token of their own, and maybe pages.
 
-Those of the configuration are written at start and leave with it; their tokens and OAuth clients too.
+Those of the configuration are written at start and leave with it; their tokens and OAuth clients too. Others are
+made through the API (`runtime_services`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,6 +37,8 @@ class ServiceRow:
     roles: tuple[str, ...]
     # Of the configuration; empty for services that the hub does not start.
     command: tuple[str, ...] = ()
+    # Else it was made through the API, and may be deleted there.
+    from_config: bool = True
 
     def prefix(self, base_url: str) -> str:
         return f"{base_url}services/{escape(self.name)}/" if self.url else ""
@@ -66,6 +69,7 @@ async def list_services(hub: "HubContext", *, names: frozenset[str] | None = Non
             display=row.display,
             roles=tuple(sorted({*of.get(row.id, ()), *([ADMIN] if row.admin else ())})),
             command=commands.get(row.name, ()),
+            from_config=row.from_config,
         )
         for row in rows
     ]
@@ -88,15 +92,7 @@ async def put_services(hub: "HubContext", tx: "Transaction", *, admins: frozense
     await tx.execute(delete(services).where(services.c.from_config, services.c.name.not_in(names)))
     known = {row.name: row.id for row in (await tx.execute(select(services.c.name, services.c.id))).all()}
     for service in hub.options.services:
-        values = {
-            "admin": service.admin or service.name in admins,
-            "url": service.url or None,
-            "info": dict(service.info),
-            "display": service.display,
-            "oauth_no_confirm": service.oauth_no_confirm,
-            "oauth_client_id": client_id(service) if _is_client(service) else None,
-            "from_config": True,
-        }
+        values = {**row_values(service), "admin": service.admin or service.name in admins, "from_config": True}
         if service.name in known:
             service_id = known[service.name]
             await tx.execute(update(services).where(services.c.id == service_id).values(values))
@@ -104,7 +100,19 @@ async def put_services(hub: "HubContext", tx: "Transaction", *, admins: frozense
             made = await tx.execute(insert(services).values(name=service.name, **values))
             assert made.inserted_primary_key is not None
             service_id = made.inserted_primary_key[0]
-        await _put_client(hub, tx, service, ServiceId(service_id))
+        await put_client(hub, tx, service, ServiceId(service_id))
+
+
+def row_values(service: ServiceOptions) -> dict[str, Any]:
+    """Of its row, name and origin aside."""
+    return {
+        "admin": service.admin,
+        "url": service.url or None,
+        "info": dict(service.info),
+        "display": service.display,
+        "oauth_no_confirm": service.oauth_no_confirm,
+        "oauth_client_id": client_id(service) if _is_client(service) else None,
+    }
 
 
 def client_id(service: ServiceOptions) -> str:
@@ -115,7 +123,7 @@ def _is_client(service: ServiceOptions) -> bool:
     return bool(service.url or service.oauth_redirect_uri or service.oauth_client_id)
 
 
-async def _put_client(hub: "HubContext", tx: "Transaction", service: ServiceOptions, service_id: ServiceId) -> None:
+async def put_client(hub: "HubContext", tx: "Transaction", service: ServiceOptions, service_id: ServiceId) -> None:
     """Visitors log in to a service with pages through OAuth; its API token is the client's secret."""
     clients = schema.oauth_clients.c
     if not _is_client(service):
@@ -151,12 +159,12 @@ async def put_tokens(hub: "HubContext", tx: "Transaction") -> None:
     wanted: dict[str, dict[str, Any]] = {}
     for service in hub.options.services:
         if service.api_token:
-            _check_token(service.api_token, f"service {service.name}")
+            check_token(service.api_token, f"service {service.name}")
             (service_id,) = await service_ids(tx, [service.name])
             wanted[service.api_token] = {"service_id": service_id, "user_id": None}
     users = schema.users.c
     for token, user in hub.options.api_tokens.items():
-        _check_token(token, f"user {user}")
+        check_token(token, f"user {user}")
         name = hub.authenticator.normalize(user)
         user_id = (await tx.execute(select(users.id).where(users.name == name))).scalar_one()
         wanted[token] = {"user_id": user_id, "service_id": None}
@@ -186,7 +194,8 @@ def _same_owner(row: Any, owner: Mapping[str, Any]) -> bool:
     return bool(row.user_id == owner["user_id"] and row.service_id == owner["service_id"])
 
 
-def _check_token(token: str, whose: str) -> None:
+def check_token(token: str, whose: str) -> None:
+    """Raises `Invalid` unless it has a length that can be told from a mistake, and be looked up."""
     if not MIN_TOKEN_LENGTH <= len(token) <= MAX_TOKEN_LENGTH:
         raise Invalid(
             f"The API token of {whose} must have {MIN_TOKEN_LENGTH} to {MAX_TOKEN_LENGTH} characters.",

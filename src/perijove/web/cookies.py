@@ -20,7 +20,7 @@ SESSION_ID = "jupyterhub-session-id"
 XSRF = "_xsrf"
 SERVICES = "jupyterhub-services"  # of JupyterHub before 1.0; only ever cleared
 
-_PURPOSE = "login"
+LOGIN_PURPOSE = "login"
 _SESSION_KEY = "perijove.browser_session"
 
 
@@ -39,10 +39,15 @@ def values(hub: HubContext, request: Request, name: str) -> list[str]:
     return found
 
 
+def login_cookie_name(hub: HubContext) -> str:
+    """As browsers know it."""
+    return _name(hub, LOGIN)
+
+
 def login_secret(hub: HubContext, request: Request) -> str | None:
     """The secret of the login cookie, if one with our signature was sent."""
     for value in values(hub, request, LOGIN):
-        if (secret := hub.signer.unsign(_PURPOSE, value)) is not None:
+        if (secret := hub.signer.unsign(LOGIN_PURPOSE, value)) is not None:
             return secret
     return None
 
@@ -78,7 +83,7 @@ def set_login(hub: HubContext, request: Request, response: Response, session: Lo
 def login_headers(hub: HubContext, session: LoggedIn, *, secure: bool) -> list[str]:
     """The same as `Set-Cookie` values, for the Tornado bridge."""
     seconds = int(hub.options.cookie_max_age.total_seconds())
-    signed = hub.signer.sign(_PURPOSE, session.secret)
+    signed = hub.signer.sign(LOGIN_PURPOSE, session.secret)
     return [
         _cookie(hub, LOGIN, signed, path=hub.hub_prefix, secure=secure, max_age=seconds),
         _cookie(hub, SESSION_ID, session.browser_session, path=hub.options.base_url, secure=secure),

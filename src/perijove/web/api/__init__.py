@@ -3,7 +3,7 @@
 from starlette.routing import BaseRoute
 
 from perijove.services.context import HubContext
-from perijove.web.api import general, groups, proxy, servers, services, shares, storage, tokens, users
+from perijove.web.api import authorizations, general, groups, proxy, servers, services, shares, storage, tokens, users
 from perijove.web.api.me import fast_paths
 
 __all__ = ["ENDPOINTS", "fast_paths", "routes"]
@@ -18,6 +18,7 @@ ENDPOINTS = [
     *shares.ENDPOINTS,
     *services.ENDPOINTS,
     *proxy.ENDPOINTS,
+    *authorizations.ENDPOINTS,
 ]
 
 

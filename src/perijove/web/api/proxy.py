@@ -1,13 +1,15 @@
 """The route table, as operators and scripts know it from JupyterHub."""
 
 from itertools import islice
+from typing import Any
 
 from starlette.responses import Response
 
-from perijove.services import routes
+from perijove.domain.errors import Invalid
+from perijove.services import proxy_address, routes
 from perijove.web.api.endpoint import Call, Endpoint, Operation
 from perijove.web.api.pagination import paged, read_page
-from perijove.web.requests import host, scheme
+from perijove.web.requests import host, read_json, scheme
 
 
 async def list_routes(call: Call) -> Response:
@@ -28,4 +30,24 @@ async def read_again(call: Call) -> Response:
     return call.empty()
 
 
-ENDPOINTS = [Endpoint("/proxy", GET=Operation(list_routes, "proxy"), POST=Operation(read_again, "proxy"))]
+async def repoint(call: Call) -> Response:
+    """Where another proxy is. Ours follow the hub and need not be known: they list the table again."""
+    given = await read_json(call.request, dict[str, Any])
+    url, token = given.get("api_url"), given.get("auth_token")
+    for name, value in (("api_url", url), ("auth_token", token)):
+        if value is not None and not isinstance(value, str):
+            raise Invalid(f"{name} must be a string", field=name)
+    if call.hub.options.chp_api_url and (url or token):
+        await proxy_address.repoint(call.hub, api_url=url or "", auth_token=token or "", actor=call.actor)
+    call.hub.bus.lag()
+    return call.empty()
+
+
+ENDPOINTS = [
+    Endpoint(
+        "/proxy",
+        GET=Operation(list_routes, "proxy"),
+        POST=Operation(read_again, "proxy"),
+        PATCH=Operation(repoint, "proxy"),
+    )
+]
