@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.markup import escape
 
-from perijove.cli.console import err, out
+from perijove.cli.console import err, out, show_notes
 from perijove.cli.exits import Exit
 from perijove.cli.options import Files, Target
 
@@ -139,8 +139,7 @@ def _show_json(found: Found) -> None:
 def _show_text(found: Found) -> None:
     from perijove.config import ConfigError
 
-    for note in found.notes:
-        err.print(f"[bold blue]note:[/]  {escape(str(note))}")
+    show_notes(found.notes)
     # What z2jh's chart leaves empty says nothing.
     for setting in (each for each in found.traits if each.position or each.value not in ({}, [])):
         value = json.dumps(setting.value, ensure_ascii=False)

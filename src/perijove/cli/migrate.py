@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from perijove.cli.console import err, out
+from perijove.cli.console import out, show_notes
 from perijove.cli.exits import CommandFailed, Exit
 
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ def migrate(
     changes = [(file, _migrated(file)) for file in files]
     old = [(file, found) for file, found in changes if found.notes]
     for file, found in old:
-        for note in found.notes:
-            err.print(f"[bold blue]note:[/]  {escape(str(note))}")
+        show_notes(found.notes)
         if diff:
             typer.echo(_diff(file, found.text), nl=False)
         elif not check:

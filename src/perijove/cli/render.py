@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from perijove.cli.cluster import Namespace, read_config, unusable
-from perijove.cli.console import err, out
+from perijove.cli.console import out, show_notes
 from perijove.cli.exits import CommandFailed, Exit
 from perijove.cli.options import Files
 
@@ -65,8 +65,7 @@ def render(
         raise unusable(error) from error
     except ValueError as error:
         raise CommandFailed(str(error), code=Exit.USAGE) from error
-    for note in (*loaded.notes, *rendered.notes):
-        err.print(f"[bold blue]note:[/]  {escape(str(note))}")
+    show_notes((*loaded.notes_for("kubernetes"), *rendered.notes))
     if output_dir is None:
         typer.echo(all_to_yaml(rendered.manifests), nl=False)
         return

@@ -46,7 +46,7 @@ class Compiler:
         # Some code could not be run to its end, so what it would have set is not known.
         self.interrupted = False
         self.config = FluentConfig()
-        self.notes = [note for note in loaded.notes if target == "local" or note.kind is not NoteKind.KUBERNETES]
+        self.notes = list(loaded.notes_for(target))
         self.files_dir = data_dir / "files"
 
     def compile(self) -> Compiled:
@@ -115,7 +115,8 @@ class Compiler:
     def _environment(self) -> dict[str, str]:
         """`hub.extraEnv`; what a Secret holds on Kubernetes may be in our own environment here."""
         values = {name: value for name, value in self.settings.hub.extra_env.items() if isinstance(value, str)}
-        if missing := self._only_in_secrets():
+        missing = self._only_in_secrets()
+        if missing and self.target == "local":
             at = self.given.nearest(("hub", "extraEnv")).where
             text = f"from a Secret on Kubernetes; here set them before starting: {', '.join(missing)}"
             self.notes.append(Note(NoteKind.KUBERNETES, f"hub.extraEnv: {text}", ("hub", "extraEnv"), at))

@@ -1,7 +1,8 @@
 """Database URLs as people write them for JupyterHub, as ours needs them.
 
 JupyterHub opens databases with blocking drivers, we with asynchronous ones; the URL of the one is
-turned into that of the other, so that a configuration need not change.
+turned into that of the other, so that a configuration need not change. Options of the URL keep the
+names that the blocking drivers gave them: `store.engines` hands them on.
 """
 
 import difflib
@@ -21,9 +22,12 @@ _DRIVERS: Final = {
 }
 _KNOWN: Final = (
     "sqlite", "postgresql", "postgres", "postgresql+psycopg2", "postgres+psycopg2",
-    "postgresql+psycopg", "postgresql+asyncpg", "mysql", "mysql+pymysql", "mysql+asyncmy", "mariadb",
+    "postgresql+psycopg", "postgresql+asyncpg", "mysql", "mysql+pymysql", "mysql+mysqldb", "mysql+mysqlconnector",
+    "mysql+asyncmy", "mariadb", "mariadb+pymysql", "mariadb+mariadbconnector", "sqlite+aiosqlite", "sqlite+pysqlite",
 )  # fmt: skip
 _SCHEME: Final = re.compile(r"([A-Za-z0-9+_.-]+)://(.*)", re.DOTALL)
+
+_PASSWORD: Final = re.compile(r"^([^:/@]*):.*@")
 
 
 class DatabaseURLError(ValueError):
@@ -34,11 +38,11 @@ class DatabaseURLError(ValueError):
         self.corrected = corrected
 
 
-def async_url(text: str, data_dir: Path, password: str = "") -> str:
+def async_url(given: str, data_dir: Path, password: str = "") -> str:
     """The URL for our driver; "" for the database in the data directory. Raises `DatabaseURLError`."""
-    if not text:
+    if not given:
         return ""
-    match = _SCHEME.fullmatch(text.strip())
+    match = _SCHEME.fullmatch(given.strip())
     if match is None:
         raise DatabaseURLError("not a database URL: it has no `driver://` at its beginning")
     scheme, rest = match.groups()
@@ -48,12 +52,14 @@ def async_url(text: str, data_dir: Path, password: str = "") -> str:
     try:
         url = make_url(f"{_DRIVERS[dialect]}://{rest}")
     except (ArgumentError, ValueError) as exc:
-        raise DatabaseURLError(f"not a database URL: {exc}") from exc
+        # Not in the error's own words, which may be the password.
+        text = "not a database URL: a port that is no number, or a password with `@`, `:` or `/` not written as %40, …"
+        raise DatabaseURLError(text) from exc
     if dialect == "sqlite":
         return _sqlite(url, data_dir)
     if password and url.password is None:
         url = url.set(password=password)
-    return _for_driver(url).render_as_string(hide_password=False)
+    return url.render_as_string(hide_password=False)
 
 
 def _sqlite(url: URL, data_dir: Path) -> str:
@@ -67,17 +73,10 @@ def _sqlite(url: URL, data_dir: Path) -> str:
     return f"sqlite+aiosqlite:///{path}"
 
 
-def _for_driver(url: URL) -> URL:
-    """Options of the blocking driver under the names of ours."""
-    query = dict(url.query)
-    if url.drivername == "postgresql+asyncpg" and "sslmode" in query:
-        query["ssl"] = query.pop("sslmode")
-    return url.set(query=query)
-
-
 def _corrected(scheme: str, rest: str) -> str:
     close = difflib.get_close_matches(scheme.lower(), _KNOWN, n=1, cutoff=0.6)
     if not close:
         return ""
     dialect = close[0].replace("postgres+", "postgresql+")
-    return f"{'postgresql' if dialect == 'postgres' else dialect}://{rest}"
+    shown = _PASSWORD.sub(r"\1:***@", rest)
+    return f"{'postgresql' if dialect == 'postgres' else dialect}://{shown}"

@@ -8,17 +8,18 @@ from typing import Final
 
 from perijove.config.legacy_auth import translate_auth
 from perijove.config.problems import dotted
-from perijove.config.rewrite import Rewrite, scalar
+from perijove.config.rewrite import Rewrite, is_empty, scalar
 from perijove.config.yaml import Node
 
-_MOVES: Final[tuple[tuple[str, str], ...]] = (
+# What charts before 1.0 had: a file that says one of these may have keys which those charts took unread.
+_OLD: Final[tuple[tuple[str, str], ...]] = (
+    ("token.proxy", "proxy.secretToken"),
     ("hub.extraConfigMap", "custom"),
     ("hub.imagePullPolicy", "hub.image.pullPolicy"),
     ("hub.uid", "hub.containerSecurityContext.runAsUser"),
-    ("hub.fsGid", "hub.podSecurityContext.fsGroup"),
+    ("hub.publicURL", "hub.config.JupyterHub.public_url"),
     ("singleuser.imagePullPolicy", "singleuser.image.pullPolicy"),
-    ("singleuser.image.pullSecret", "singleuser.image.pullSecrets"),
-    ("singleuser.serviceAccount", "singleuser.serviceAccountName"),
+    ("singleuser.storage.class", "singleuser.storage.dynamic.storageClass"),
     ("proxy.nodeSelector", "proxy.chp.nodeSelector"),
     ("proxy.tolerations", "proxy.chp.tolerations"),
     ("proxy.resources", "proxy.chp.resources"),
@@ -26,6 +27,12 @@ _MOVES: Final[tuple[tuple[str, str], ...]] = (
     ("proxy.networkPolicy", "proxy.chp.networkPolicy"),
     ("proxy.containerSecurityContext", "proxy.chp.containerSecurityContext"),
     ("proxy.chp.cmd", "proxy.chp.command"),
+    ("prePuller.enabled", "prePuller.hook.enabled"),
+)
+_MOVES: Final[tuple[tuple[str, str], ...]] = (
+    ("hub.fsGid", "hub.podSecurityContext.fsGroup"),
+    ("singleuser.image.pullSecret", "singleuser.image.pullSecrets"),
+    ("singleuser.serviceAccount", "singleuser.serviceAccountName"),
     ("userPods", "scheduling.userPods"),
     ("corePods", "scheduling.corePods"),
     ("userScheduler", "scheduling.userScheduler"),
@@ -37,6 +44,15 @@ _DROPPED: Final[dict[str, str]] = {
     "proxy.nginx": "no nginx is involved any more",
     "proxy.lego": "certificates are `proxy.https.letsencrypt` now",
     "singleuser.schedulerStrategy": "`scheduling.userScheduler.enabled: true` fills nodes one by one",
+    "scheduling.userScheduler.policy": "kube-scheduler reads no policy file any more, but "
+    "`scheduling.userScheduler.plugins` and `pluginConfig`",
+}
+# Traits of the spawner that people write among the keys of `singleuser`, where no chart had them.
+_SPAWNER_TRAITS: Final = {
+    "args": "args",
+    "httpTimeout": "http_timeout",
+    "notebookDir": "notebook_dir",
+    "workingDir": "working_dir",
 }
 # Traits that plug-ins renamed; their old names stand in `hub.config.<Class>`.
 _TRAITS: Final[dict[str, str]] = {
@@ -60,6 +76,10 @@ _CLASSES: Final[dict[str, str]] = {
 }
 
 
+# Certificates of one's own, or of whoever ends TLS, need no names.
+_HTTPS_WITHOUT_HOSTS: Final = ("manual", "secret", "offload")
+
+
 def _path(text: str) -> tuple[str, ...]:
     return tuple(text.split("."))
 
@@ -69,16 +89,25 @@ def translate(root: Node) -> Rewrite:
     tree = Rewrite.of(root)
     translate_auth(tree)
     _extra_config(tree)
-    for old, new in _MOVES:
+    for part in ("hub", "singleuser"):
+        # Before the policy for pulling it, which goes below it.
+        _image(tree, (part, "image"))
+    for old, new in _OLD:
         tree.move(_path(old), _path(new))
+    if (token := tree.root.at(("token",))) is not None and is_empty(token):
+        tree.take(("token",))
     for old, why in _DROPPED.items():
         tree.drop(_path(old), why)
     _pull_secret(tree, ("singleuser", "imagePullSecret"))
     _pull_secret(tree, ("hub", "imagePullSecret"))
     _cloud_metadata(tree)
+    _extra_images(tree)
+    tree.is_old = bool(tree.moved)
+    _https(tree)
+    for old, new in _MOVES:
+        tree.move(_path(old), _path(new))
+    _spawner_traits(tree)
     _database(tree)
-    for part in ("hub", "singleuser"):
-        _image(tree, (part, "image"))
     _classes(tree)
     return tree
 
@@ -89,6 +118,8 @@ def _extra_config(tree: Rewrite) -> None:
     if node is None or not isinstance(node.value, str):
         return
     tree.take(path)
+    if is_empty(node):
+        return
     named = Node(node.value, node.position, node.key_position, node.text, node.style)
     tree.put((*path, "extraConfig"), named)
     tree.note(path, node, "`hub.extraConfig` as one string is now a map of named pieces")
@@ -98,11 +129,54 @@ def _pull_secret(tree: Rewrite, path: tuple[str, ...]) -> None:
     node = tree.root.at(path)
     if node is None or not isinstance(node.value, dict):
         return
-    tree.move((*path, "enabled"), ("imagePullSecret", "create"))
-    for name in ("registry", "username", "password", "email"):
-        tree.move((*path, name), ("imagePullSecret", name))
+    enabled = node.at(("enabled",))
+    if enabled is None or enabled.value is not True:
+        tree.drop(path, "it is not `enabled`")
+        return
+    new = ("imagePullSecret",)
+    if tree.root.at((*new, "create")) is not None:
+        tree.drop(path, "one secret, `imagePullSecret`, serves the hub and the servers")
+        return
+    tree.take(path)
+    for name, inner in node.value.items():
+        if inner.value is not None:
+            tree.put((*new, "create" if name == "enabled" else name), inner)
+    tree.note(path, node, f"`{dotted(path)}` is now `imagePullSecret` at the top level, and its `enabled` is `create`")
+
+
+def _https(tree: Rewrite) -> None:
+    """Before 0.10, naming hosts was enough to have HTTPS."""
+    path = ("proxy", "https")
+    hosts, kind = tree.root.at((*path, "hosts")), tree.root.at((*path, "type"))
+    wanted = (hosts is not None and not is_empty(hosts)) or (kind is not None and kind.value in _HTTPS_WITHOUT_HOSTS)
+    cause = hosts or kind
+    if tree.is_old and wanted and cause is not None and tree.root.at((*path, "enabled")) is None:
+        tree.put((*path, "enabled"), scalar(True, cause))
+        tree.note(path, cause, "HTTPS was on unless switched off; now that is `proxy.https.enabled: true`")
+
+
+def _extra_images(tree: Rewrite) -> None:
+    """Once a list; each image has a name of its own now, of which nothing depends."""
+    path = ("prePuller", "extraImages")
+    node = tree.root.at(path)
+    if node is None or not isinstance(node.value, list):
+        return
+    tree.take(path)
     if not node.value:
-        tree.take(path)
+        return
+    images = {f"image-{index}": image for index, image in enumerate(node.value, 1)}
+    tree.put(path, Node(dict(images), node.position, node.key_position))
+    tree.note(path, node, f"`{dotted(path)}` is a map now: {', '.join(images)}, each with name and tag")
+
+
+def _spawner_traits(tree: Rewrite) -> None:
+    for key, trait in _SPAWNER_TRAITS.items():
+        old, new = ("singleuser", key), ("hub", "config", "KubeSpawner", trait)
+        node = tree.root.at(old)
+        if node is not None:
+            tree.take(old)
+            tree.put(new, node)
+            tree.note(old, node, f"`{dotted(old)}` is no key of the chart; it is taken for `{dotted(new)}`")
 
 
 def _cloud_metadata(tree: Rewrite) -> None:

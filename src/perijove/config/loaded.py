@@ -7,13 +7,15 @@ without any starts without the schema.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from perijove.config.problems import Note
+from perijove.config.problems import Note, NoteKind
 
 if TYPE_CHECKING:
     from perijove.config.schema.settings import Settings
     from perijove.config.yaml import Node
+
+Target = Literal["local", "kubernetes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,10 @@ class Loaded:
     @property
     def values(self) -> dict[str, Any]:
         return self._contents().values
+
+    def notes_for(self, target: Target) -> tuple[Note, ...]:
+        """Without what is only to be known where there is no cluster."""
+        return tuple(note for note in self.notes if target == "local" or note.kind is not NoteKind.KUBERNETES)
 
     def _contents(self) -> Contents:
         if self.contents is not None:

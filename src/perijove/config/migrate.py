@@ -20,6 +20,8 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from perijove.config.legacy import translate
 from perijove.config.problems import ConfigError, Note, NoteKind, Position, Problem
 from perijove.config.scalars import Scalar, resolve_plain
+from perijove.config.unheeded import validated
+from perijove.config.wrapping import find
 from perijove.config.yaml import Document, Node, parse
 
 # Indentation of lists below their key: (sequence, offset); the file's own is the one that changes least.
@@ -46,22 +48,34 @@ class _LastOfDuplicates(RoundTripConstructor):
 def migrate(text: str, file: Path) -> Migrated:
     """Raises `ConfigError` for what is no YAML, what has no translation, and what only a person can move."""
     document = parse(text, file)
-    translation = translate(document.root)
+    wrapped = find(document)
+    translation = translate(wrapped.values)
     if translation.problems:
         raise ConfigError(translation.problems, document.notes)
+    # What is only taken because the file is old would be refused in the new one.
+    validated(translation, old=translation.is_old)
     notes = (*_duplicates(document), *translation.notes)
     if not notes:
         return Migrated(text, ())
     try:
         plain = text.replace("\r\n", "\n")
-        found = min((_written(plain, document.root, translation.root, lists) for lists in _LISTS), key=_distance(plain))
+        new = _wrapped_again(document.root, wrapped.path, translation.root)
+        found = min((_written(plain, document.root, new, lists) for lists in _LISTS), key=_distance(plain))
     except (YAMLError, KeyError, TypeError, AttributeError) as exc:
         raise ConfigError([_by_hand(file)], notes) from exc
     found = _with_lost_comments(plain, found)
     again = parse(found, file)
-    if _duplicates(again) or translate(again.root).notes or again.root.plain() != translation.root.plain():
+    if _duplicates(again) or translate(find(again).values).notes or again.root.plain() != new.plain():
         raise ConfigError([_by_hand(file)], notes)
     return Migrated(found.replace("\n", "\r\n") if "\r\n" in text else found, notes)
+
+
+def _wrapped_again(root: Node, path: tuple[str, ...], values: Node) -> Node:
+    """`root` with other values: what is around them belongs to other charts, and stays."""
+    if not path:
+        return values
+    items = _items(root)
+    return Node({**items, path[0]: _wrapped_again(items[path[0]], path[1:], values)}, root.position, root.key_position)
 
 
 def _duplicates(document: Document) -> list[Note]:

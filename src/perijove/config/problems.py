@@ -40,6 +40,15 @@ def dotted(path: KeyPath) -> str:
     return text
 
 
+class ProblemKind(StrEnum):
+    """Told apart because charts of some age took some of them."""
+
+    WRONG = "wrong"
+    UNKNOWN = "unknown"  # a key that is unlike those that belong there
+    MISPLACED_AMONG_CLASSES = "misplaced-among-classes"  # `hub.config.singleuser`
+    EMPTY_SECTION = "empty-section"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One reason why a configuration cannot be used."""
@@ -49,6 +58,7 @@ class Problem:
     position: Position | None = None
     expected: str = ""
     remedy: str = ""
+    kind: ProblemKind = ProblemKind.WRONG
 
     def as_dict(self) -> dict[str, str | int | None]:
         """For `--format json`."""
@@ -142,7 +152,9 @@ def at_text(position: Position) -> Position:
 
 
 def _source_line(position: Position, path: KeyPath) -> str | None:
-    return None if is_secret(path) else _line(position)
+    line = None if is_secret(path) else _line(position)
+    # Something encrypted or binary would not be read, but rung and blinked.
+    return line if line is None or line.replace("\t", " ").isprintable() else None
 
 
 def _line(position: Position) -> str | None:

@@ -16,6 +16,8 @@ class Rewrite:
     problems: list[Problem] = field(default_factory=list)
     # Old paths that are gone from the tree, with what they held.
     moved: dict[KeyPath, Node] = field(default_factory=dict)
+    # There was something of the time before charts had a schema.
+    is_old: bool = False
 
     @classmethod
     def of(cls, root: Node) -> "Rewrite":
@@ -58,7 +60,8 @@ class Rewrite:
     def move(self, old: tuple[str, ...], new: tuple[str, ...], value: Node | None = None) -> bool:
         """`old` is now called `new`; `value` where its meaning changed too."""
         node = self.take(old)
-        if node is None:
+        if node is None or is_empty(node):
+            # Copies of a chart's defaults are full of `key:` and `key: {}`; they never meant anything.
             return False
         target = dotted(new)
         if self.put(new, node if value is None else value):
@@ -69,8 +72,18 @@ class Rewrite:
 
     def drop(self, old: tuple[str, ...], why: str) -> None:
         node = self.take(old)
-        if node is not None:
+        if node is not None and not is_empty(node):
             self.note(old, node, f"`{dotted(old)}` is left out: {why}")
+
+
+def is_empty(node: Node) -> bool:
+    """Whether there is nothing behind the key: null, "", [] or {}, or only such below it."""
+    match node.value:
+        case dict() as items:
+            return all(is_empty(inner) for inner in items.values())
+        case list() as elements:
+            return not elements
+    return node.value is None or node.value == ""
 
 
 def scalar(value: Scalar, like: Node) -> Node:

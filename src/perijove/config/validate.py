@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from perijove.config.merge import coalesce
-from perijove.config.problems import KeyPath, Note, NoteKind, Problem, dotted, is_secret, nearest
+from perijove.config.problems import KeyPath, Note, NoteKind, Problem, ProblemKind, dotted, is_secret, nearest
 from perijove.config.schema.base import KUBERNETES, Section
 from perijove.config.schema.settings import Settings
 from perijove.config.yaml import Node
@@ -145,7 +145,10 @@ def _problem(root: Node, error: ErrorDetails) -> Problem:
     else:
         message = f"this is {describe(node.value)}"
     expected, remedy = _expectation(error, node)
-    return Problem(path, message, node.where, expected, remedy)
+    empty = node.value is None and section_at(path) is not None
+    return Problem(
+        path, message, node.where, expected, remedy, ProblemKind.EMPTY_SECTION if empty else ProblemKind.WRONG
+    )
 
 
 def _section_among_classes(path: KeyPath) -> bool:
@@ -215,6 +218,7 @@ def _unknown_key(root: Node, path: KeyPath, node: Node) -> Problem:
     section = section_at(path[:-1])
     known = list(section_fields(section)) if section else []
     message = f"unknown key `{name}`"
+    kind = ProblemKind.MISPLACED_AMONG_CLASSES if _section_among_classes(path) else ProblemKind.WRONG
     if home := _slipped_from(root, path):
         indented = "\n".join(f"{'  ' * depth}{step}:" for depth, step in enumerate(home))
         remedy = f"it belongs under `{dotted(home[:-1])}`, which is empty; indent it:\n{indented}"
@@ -222,14 +226,15 @@ def _unknown_key(root: Node, path: KeyPath, node: Node) -> Problem:
         remedy = f"did you mean `{close}`?"
     elif 0 < len(homes := _homes().get(name, [])) <= 2:  # noqa: PLR2004 - more would be guessing
         remedy = "it belongs " + " or ".join(_home_text(home) for home in homes)
+        kind = kind if kind is ProblemKind.MISPLACED_AMONG_CLASSES else ProblemKind.UNKNOWN
     elif path[:-1] == ("singleuser",) and (trait := _snake(name)) in SPAWNER_TRAITS:
         remedy = f"as a trait of the spawner it is `hub.config.KubeSpawner.{trait}`"
-    elif close := nearest(name, known):
-        remedy = f"did you mean `{close}`?"
     else:
-        remedy = ""
+        close = nearest(name, known)
+        remedy = f"did you mean `{close}`?" if close else ""
+        kind = ProblemKind.UNKNOWN
     expected = f"one of {', '.join(sorted(known))}" if 0 < len(known) <= 12 else ""  # noqa: PLR2004 - a line
-    return Problem(path, message, node.where, expected, remedy)
+    return Problem(path, message, node.where, expected, remedy, kind)
 
 
 def _home_text(home: tuple[str, ...]) -> str:

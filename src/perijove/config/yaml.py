@@ -5,6 +5,7 @@ Helm's (`scalars.py`), duplicate keys must name both lines, and every value must
 through anchors and merge keys too.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from perijove.config.problems import ConfigError, KeyPath, Note, NoteKind, Position, Problem, dotted
 from perijove.config.scalars import Scalar, key_text, resolve_plain, resolve_tagged
 
+_GIT_CRYPT = b"\0GITCRYPT\0"
 # Anchors can grow a file without bound ("billion laughs"); no hand-written file comes near this.
 _MOST_NODES = 1_000_000
 
@@ -248,7 +250,7 @@ def parse(text: str, file: Path) -> Document:
     try:
         root = builder.document()
     except MarkedYAMLError as exc:
-        raise ConfigError([*builder.problems, _malformed(exc, file)]) from exc
+        raise ConfigError([*builder.problems, _malformed(exc, file, text)]) from exc
     except (YAMLError, ValueError, RecursionError) as exc:
         message = "nested too deep" if isinstance(exc, RecursionError) else str(exc).splitlines()[0]
         raise ConfigError([Problem((), f"not YAML: {message}", Position(file, 1, 1))]) from exc
@@ -257,12 +259,18 @@ def parse(text: str, file: Path) -> Document:
     return Document(file, root, builder.notes)
 
 
-def _malformed(exc: MarkedYAMLError, file: Path) -> Problem:
+def _malformed(exc: MarkedYAMLError, file: Path, text: str) -> Problem:
     mark = exc.problem_mark or exc.context_mark
     at = Position(file, mark.line + 1, mark.column + 1) if mark else Position(file, 1, 1)
     message = " ".join(part for part in (exc.context, exc.problem) if part)
+    lines = text.splitlines()
+    line = lines[at.line - 1] if at.line <= len(lines) else ""
     remedy = ""
-    if "'\\t'" in message:
+    if any(mark in line for mark in ("{{", "{%", "%{")):
+        remedy = "this looks like a template; give the file that is made from it"
+    elif re.search(r"^(<{7}|>{7})( |$)", text, re.MULTILINE):
+        remedy = "there are marks of an unfinished merge in the file; decide what is to stay"
+    elif "'\\t'" in message:
         remedy = "indent with spaces; YAML does not allow tabs there"
     elif "mapping values are not allowed" in message:
         remedy = "look at the indentation of this line and the one above; a value that has `: ` needs quotes"
@@ -273,9 +281,16 @@ def _malformed(exc: MarkedYAMLError, file: Path) -> Problem:
 
 def read(file: Path) -> Document:
     """Read a file. Raises `ConfigError`."""
+    at = Position(file, 1, 1)
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-        raise ConfigError([Problem((), f"cannot be read: {reason}", Position(file, 1, 1))]) from exc
+        content = file.read_bytes()
+        text = content.decode("utf-8-sig")
+    except OSError as exc:
+        raise ConfigError([Problem((), f"cannot be read: {exc.strerror or exc}", at)]) from exc
+    except UnicodeDecodeError as exc:
+        if content.startswith(_GIT_CRYPT):
+            problem = Problem((), "the file is encrypted with git-crypt", at, remedy="run `git-crypt unlock` first")
+        else:
+            problem = Problem((), f"this is no text in UTF-8: {exc.reason}", at, remedy="save it as UTF-8")
+        raise ConfigError([problem]) from exc
     return parse(text, file)

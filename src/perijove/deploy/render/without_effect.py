@@ -14,6 +14,8 @@ _OWN_IMAGE: Final = "Perijove's own image runs; to add packages, build on it and
 _NO_TRAEFIK: Final = "there is no traefik: the proxies end TLS themselves, and `proxy.chp` is about them"
 _OWN_PROXY: Final = "configurable-http-proxy does not run here, and Perijove's proxy has no such setting"
 
+_STOCK_IMAGES: Final = ("jupyterhub/k8s-hub", "jupyterhub/configurable-http-proxy")
+
 _REASONS: Final[dict[str, str]] = {
     "hub.image.name": _OWN_IMAGE,
     "hub.image.tag": _OWN_IMAGE,
@@ -37,6 +39,9 @@ def notes(scope: Scope) -> None:
         node = scope.given.at(path)
         # Name and tag of one image are one thing to say.
         of_image = path[:-1] if path[-1] in ("name", "tag") else path
-        if node is not None and node.value not in (None, "", {}, []) and of_image not in said:
-            said.add(of_image)
+        if node is None or node.value in (None, "", {}, []) or of_image in said:
+            continue
+        said.add(of_image)
+        # Copies of the chart's defaults have its images; nobody waits for an effect of that.
+        if not str(node.value).endswith(_STOCK_IMAGES):
             scope.note(path, f"has no effect: {reason}", NoteKind.UNUSED)

@@ -1,0 +1,46 @@
+"""What a chart once took without a word and did nothing with: left out with a note instead of refused.
+
+z2jh had no schema before 1.0, and for longer none of what stands in `hub.config`. A file of that time has
+worked for years with such a key in it, so refusing it helps nobody. What looks like a misspelt key is still
+an error, however old the file: there somebody waits for an effect.
+"""
+
+from perijove.config.problems import KeyPath, Note, NoteKind, Problem, ProblemKind, dotted
+from perijove.config.rewrite import Rewrite
+from perijove.config.schema.settings import Settings
+from perijove.config.validate import validate
+
+
+def validated(tree: Rewrite, *, old: bool) -> tuple[Settings | None, list[Problem]]:
+    """The settings of a translated tree; what was left out for it is noted there."""
+    settings, found = validate(tree.root)
+    unheeded = [problem for problem in found if _is_unheeded(problem, old=old)]
+    if not unheeded:
+        return settings, found
+    for problem in unheeded:
+        tree.notes.append(Note(NoteKind.UNUSED, _words(problem), problem.path, problem.position))
+        _take(tree, problem.path)
+    return validate(tree.root)
+
+
+def _is_unheeded(problem: Problem, *, old: bool) -> bool:
+    if not all(isinstance(step, str) for step in problem.path):
+        return False
+    match problem.kind:
+        case ProblemKind.MISPLACED_AMONG_CLASSES:
+            return True
+        case ProblemKind.UNKNOWN | ProblemKind.EMPTY_SECTION:
+            return old
+    return False
+
+
+def _words(problem: Problem) -> str:
+    name = dotted(problem.path)
+    if problem.kind is ProblemKind.EMPTY_SECTION:
+        return f"`{name}` is empty, so its defaults are used"
+    advice = f"; {problem.remedy}" if problem.remedy else ""
+    return f"`{name}` is left out: it has no effect{advice}"
+
+
+def _take(tree: Rewrite, path: KeyPath) -> None:
+    tree.take(tuple(str(step) for step in path))
