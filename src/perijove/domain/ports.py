@@ -261,6 +261,8 @@ class Authenticator(Protocol):
     reconciles_auth_state: bool
     manage_groups: bool
     manage_roles: bool
+    # At start, take back every role that the authenticator gave.
+    reset_managed_roles: bool
     refresh_pre_spawn: bool
     refresh_pre_stop: bool
     auth_refresh_age_seconds: float
@@ -306,6 +308,10 @@ class Authenticator(Protocol):
 
     async def refresh(self, user: UserFacts) -> AuthModel | bool:
         """True: still good; False: must log in again; a model: changed values."""
+        ...
+
+    async def managed_roles(self) -> Sequence[Mapping[str, Any]]:
+        """`load_managed_roles`: roles to exist from the start of a hub on; none unless `manage_roles`."""
         ...
 
     async def user_added(self, user: UserFacts) -> None: ...

@@ -54,6 +54,7 @@ class HostedAuthenticator:
         self.reconciles_auth_state = self.enable_auth_state and plugin.reconcile_auth_state_hook is not None
         self.manage_groups = bool(plugin.manage_groups)
         self.manage_roles = bool(plugin.manage_roles)
+        self.reset_managed_roles = bool(getattr(plugin, "reset_managed_roles_on_startup", False))
         self.refresh_pre_spawn = bool(plugin.refresh_pre_spawn)
         self.refresh_pre_stop = bool(getattr(plugin, "refresh_pre_stop", False))
         self.auth_refresh_age_seconds = float(plugin.auth_refresh_age)

@@ -107,7 +107,7 @@ async def _set_roles(
     The role `admin` is the admin flag; its assignment is kept beside, so that it is known who gave the flag.
     """
     assigned, users = schema.user_roles, schema.users
-    ids = {role["name"]: await _put_role(hub, tx, role) for role in described if role.get("name") != role_rules.USER}
+    ids = {role["name"]: await put_role(hub, tx, role) for role in described if role.get("name") != role_rules.USER}
     wanted = set(ids.values())
     mine = select(assigned.c.role_id).where(assigned.c.user_id == row.id)
     have = set((await tx.execute(mine)).scalars())
@@ -125,8 +125,8 @@ async def _set_roles(
     return bool(gone or new)
 
 
-async def _put_role(hub: "HubContext", tx: "Transaction", described: Mapping[str, Any]) -> int:
-    """The id of the role, made or changed as described; scopes that do not exist are left out."""
+async def put_role(hub: "HubContext", tx: "Transaction", described: Mapping[str, Any]) -> int:
+    """The id of the role, made or changed as described; scopes that do not exist are left out. Raises `Invalid`."""
     roles = schema.roles
     name = str(described.get("name", ""))
     row = (await tx.execute(select(roles).where(roles.c.name == name))).first()

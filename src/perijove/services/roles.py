@@ -7,7 +7,7 @@ assignment, so flag and role cannot disagree and no start-up walks over all user
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Table, delete, insert, select, update
+from sqlalchemy import Table, delete, insert, or_, select, update
 
 from perijove.config.options import RoleOptions
 from perijove.domain import roles as role_rules
@@ -15,8 +15,9 @@ from perijove.domain.errors import HubError, Invalid
 from perijove.domain.events import Event, Kind
 from perijove.domain.ids import UserId
 from perijove.domain.roles import ADMIN, DEFAULT_ROLES, USER
+from perijove.domain.scope_table import ADDED
 from perijove.lib.log import get_logger
-from perijove.services import groups, profile, registry, users
+from perijove.services import groups, managed_roles, profile, registry, users
 from perijove.services.identity_cache import EVERYONE
 from perijove.services.user_facts import user_facts
 from perijove.store import schema
@@ -29,12 +30,13 @@ log = get_logger(__name__)
 
 
 async def reconcile(hub: "HubContext") -> None:
-    """At start: default roles, `load_roles`, `load_groups`, services and configured tokens into rows.
+    """At start into rows: default roles, `load_roles`, `load_groups`, the authenticator's roles, services, tokens.
 
     Idempotent and O(what is configured). Raises `Invalid` for unknown scopes or services, double names, bad
     names of users.
     """
     configured = _checked(hub)
+    managed = await hub.authenticator.managed_roles()
     async with hub.store.transaction() as tx:
         made = await _make_users(hub, tx, _users_mentioned(hub))
         await _make_admins(tx, hub.authenticator.admin_names)
@@ -43,6 +45,7 @@ async def reconcile(hub: "HubContext") -> None:
         for role in configured.values():
             await _assign(hub, tx, role, ids[role.name])
         await _load_groups(hub, tx)
+        await managed_roles.load(hub, tx, managed)
         await registry.put_tokens(hub, tx)
         tx.emit(Event(Kind.IDENTITY, EVERYONE))
     for user_id in made:
@@ -65,7 +68,8 @@ def _checked(hub: "HubContext") -> dict[str, RoleOptions]:
             raise Invalid(f"load_roles: role {role.name!r} is listed twice", field="load_roles")
         if role.name not in DEFAULT_ROLES:
             role_rules.check_role_name(role.name)
-        if role.name == ADMIN and role.scopes is not None and set(role.scopes) != set(DEFAULT_ROLES[ADMIN].scopes):
+        # A configuration of JupyterHub's may repeat its own list.
+        if role.name == ADMIN and role.scopes is not None and {*role.scopes, *ADDED} != {*DEFAULT_ROLES[ADMIN].scopes}:
             raise Invalid("load_roles: the scopes of role 'admin' cannot be changed", field="load_roles")
         if hub.authenticator.manage_roles and (role.users or role.groups):
             raise Invalid(
@@ -130,7 +134,7 @@ async def _put_roles(hub: "HubContext", tx: "Transaction", configured: dict[str,
     gone = [
         row.id
         for name, row in rows.items()
-        if name not in DEFAULT_ROLES and name not in configured and not row.managed_by_auth
+        if name not in DEFAULT_ROLES and name not in configured and not row.managed_by_auth and not row.from_api
     ]
     if gone:
         await tx.execute(delete(roles).where(roles.c.id.in_(gone)))
@@ -139,12 +143,12 @@ async def _put_roles(hub: "HubContext", tx: "Transaction", configured: dict[str,
 
 def _role_values(hub: "HubContext", name: str, role: RoleOptions | None) -> dict[str, Any]:
     default = DEFAULT_ROLES.get(name)
-    values: dict[str, Any] = {"managed_by_auth": False}
+    values: dict[str, Any] = {"managed_by_auth": False, "from_api": False}
     if role is not None and role.description:
         values["description"] = role.description
     elif default is not None:
         values["description"] = default.description
-    if role is not None and role.scopes is not None:
+    if role is not None and role.scopes is not None and name != ADMIN:
         values["scopes"] = list(role.scopes)
     elif default is not None:
         values["scopes"] = list(default.scopes)
@@ -154,18 +158,20 @@ def _role_values(hub: "HubContext", name: str, role: RoleOptions | None) -> dict
 
 
 async def _assign(hub: "HubContext", tx: "Transaction", role: RoleOptions, role_id: int) -> None:
-    """The lists given are the whole truth; a kind without a list loses the role."""
+    """The lists given are the whole truth; a kind without a list keeps only what was assigned through the API."""
     if role.name == ADMIN:
         if role.users is not None:
             await _set_admins(hub, tx, [users.normalise(hub, name) for name in role.users])
     elif role.name != USER:
         names = [users.normalise(hub, name) for name in role.users or ()]
         ids = await groups.user_ids(tx, names)
-        await _set_members(tx, schema.user_roles, "user_id", role_id, ids.values())
+        await _set_members(tx, schema.user_roles, "user_id", role_id, ids.values(), listed=role.users is not None)
         service_ids = await registry.service_ids(tx, role.services or ())
-        await _set_members(tx, schema.service_roles, "service_id", role_id, service_ids)
+        listed = role.services is not None
+        await _set_members(tx, schema.service_roles, "service_id", role_id, service_ids, listed=listed)
     group_ids = await profile.group_ids(tx, role.groups or ())
-    await _set_members(tx, schema.group_roles, "group_id", role_id, group_ids.values())
+    listed = role.groups is not None
+    await _set_members(tx, schema.group_roles, "group_id", role_id, group_ids.values(), listed=listed)
 
 
 async def _set_admins(hub: "HubContext", tx: "Transaction", names: Iterable[str]) -> None:
@@ -178,12 +184,15 @@ async def _set_admins(hub: "HubContext", tx: "Transaction", names: Iterable[str]
             await tx.execute(update(schema.users).where(u.name.in_(changed)).values(admin=admin))
 
 
-async def _set_members(tx: "Transaction", table: Table, column: str, role_id: int, wanted: Iterable[int]) -> None:
-    """Assignments made by an authenticator are not the configuration's to take away."""
+async def _set_members(
+    tx: "Transaction", table: Table, column: str, role_id: int, wanted: Iterable[int], *, listed: bool
+) -> None:
+    """Assignments made by an authenticator are not the configuration's to take away; those made through the API are
+    when it lists who has the role."""
     assigned = select(table.c[column]).where(table.c.role_id == role_id)
     have = set((await tx.execute(assigned)).scalars())
-    managed = set((await tx.execute(assigned.where(table.c.managed_by_auth))).scalars())
-    gone = have - managed - set(wanted)
+    kept = table.c.managed_by_auth if listed else or_(table.c.managed_by_auth, table.c.from_api)
+    gone = have - set((await tx.execute(assigned.where(kept))).scalars()) - set(wanted)
     if gone:
         await tx.execute(delete(table).where(table.c.role_id == role_id, table.c[column].in_(gone)))
     if new := set(wanted) - have:

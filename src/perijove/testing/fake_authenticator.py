@@ -1,6 +1,6 @@
 """An authenticator that says what a test wants. Passwords are "right" or wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ class FakeAuthenticator:
     reconciles_auth_state: bool = False
     manage_groups: bool = False
     manage_roles: bool = False
+    reset_managed_roles: bool = False
     refresh_pre_spawn: bool = False
     refresh_pre_stop: bool = False
     auth_refresh_age_seconds: float = 300.0
@@ -34,6 +35,8 @@ class FakeAuthenticator:
     refreshed: AuthModel | bool | Exception = True
     # What `user_added` raises.
     refuse_new: Exception | None = None
+    # What `managed_roles` answers.
+    described_roles: Sequence[Mapping[str, Any]] = ()
     refresh_calls: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
@@ -69,6 +72,9 @@ class FakeAuthenticator:
         if isinstance(self.refreshed, Exception):
             raise self.refreshed
         return self.refreshed
+
+    async def managed_roles(self) -> Sequence[Mapping[str, Any]]:
+        return self.described_roles
 
     async def user_added(self, user: UserFacts) -> None:
         if self.refuse_new is not None:
