@@ -66,7 +66,7 @@ async def open_hub(options: HubOptions, traits: Config, *, plugins: Plugins | No
     options.data_dir.mkdir(parents=True, exist_ok=True)
     given = plugins or Plugins()
     bus, clock = Bus(), SystemClock()
-    store = await Store.open(database_url(options), bus=bus, clock=clock)
+    store = await Store.open(database_url(options), bus=bus, clock=clock, options=options.db_options)
     try:
         secret = options.cookie_secret or store.cookie_secret
         facts = hub_facts(options, store, secret)

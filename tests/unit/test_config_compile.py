@@ -232,7 +232,7 @@ def test_variables_from_secrets_come_from_the_environment_here(compiled):
     ("given", "url"),
     [
         ("postgresql://u:p@h:5432/d", "postgresql+asyncpg://u:p@h:5432/d"),
-        ("postgres+psycopg2://u@h/d?sslmode=require", "postgresql+asyncpg://u:hush@h/d?ssl=require"),
+        ("postgres+psycopg2://u@h/d?sslmode=require", "postgresql+asyncpg://u:hush@h/d?sslmode=require"),
         ("mysql+pymysql://u@h/d", "mysql+asyncmy://u:hush@h/d"),
         ("sqlite:////var/lib/hub.sqlite", "sqlite+aiosqlite:////var/lib/hub.sqlite"),
     ],
@@ -270,7 +270,8 @@ def test_a_malformed_database_url_is_answered_with_the_corrected_one(problems):
     url = "postpostgres+psycopg2://jupyerhub:jupyterhub@hub-db-postgresql:5432/jupyterhub"
     (problem,) = problems(f"hub:\n  db:\n    type: postgresql\n    url: {url}\n")
     assert problem.position.line == 4
-    assert "postgresql+psycopg2://jupyerhub:jupyterhub@hub-db-postgresql:5432/jupyterhub" in problem.remedy
+    assert "postgresql+psycopg2://jupyerhub:***@hub-db-postgresql:5432/jupyterhub" in problem.remedy
+    assert ":jupyterhub@" not in str(problem)
 
 
 @pytest.mark.parametrize(

@@ -74,15 +74,17 @@ async def claim_polls(store: Store, *, owner: str, host: str | None, limit: int)
 
 
 async def _claim(tx: Transaction, condition: ColumnElement[bool], *, owner: str, limit: int) -> list[Lease]:
-    # The subquery is evaluated under the write lock of SQLite; other databases need SKIP LOCKED here.
-    chosen = select(servers.c.id).where(condition).order_by(servers.c.id).limit(limit).with_for_update(skip_locked=True)
-    rows = await tx.execute(
-        update(servers)
-        .where(servers.c.id.in_(chosen))
-        .values(lease_owner=owner, lease_epoch=servers.c.lease_epoch + 1, lease_expires=tx.now + LEASE)
-        .returning(servers.c.id, servers.c.lease_epoch)
-    )
-    return [Lease(ServerId(row.id), LeaseEpoch(row.lease_epoch), owner) for row in rows]
+    # Chosen, then written: MySQL has neither UPDATE … RETURNING nor LIMIT in a subquery. Between the two nobody
+    # writes, since a transaction is the only writer; a row that some other client holds is left for next time.
+    chosen = select(servers.c.id, servers.c.lease_epoch).where(condition).order_by(servers.c.id).limit(limit)
+    rows = (await tx.execute(chosen.with_for_update(skip_locked=True))).all()
+    if rows:
+        await tx.execute(
+            update(servers)
+            .where(servers.c.id.in_([row.id for row in rows]))
+            .values(lease_owner=owner, lease_epoch=servers.c.lease_epoch + 1, lease_expires=tx.now + LEASE)
+        )
+    return [Lease(ServerId(row.id), LeaseEpoch(row.lease_epoch + 1), owner) for row in rows]
 
 
 async def has_work(store: Store, *, host: str | None) -> bool:
@@ -127,13 +129,11 @@ async def renew(store: Store, leases: Sequence[Lease]) -> set[ServerId]:
     if not leases:
         return set()
     async with store.transaction() as tx:
-        rows = await tx.execute(
-            update(servers)
-            .where(or_(*(held(lease) for lease in leases)))
-            .values(lease_expires=tx.now + LEASE)
-            .returning(servers.c.id)
-        )
-        return {ServerId(row.id) for row in rows}
+        still = select(servers.c.id).where(or_(*(held(lease) for lease in leases)))
+        ids = [row.id for row in await tx.execute(still.with_for_update())]
+        if ids:
+            await tx.execute(update(servers).where(servers.c.id.in_(ids)).values(lease_expires=tx.now + LEASE))
+        return {ServerId(number) for number in ids}
 
 
 async def release_polls(tx: Transaction, leases: Sequence[Lease], next_poll: datetime) -> None:

@@ -4,35 +4,42 @@ A write is one short transaction that ends with its outbox rows and, last of all
 counter. The counter row is what orders revisions by commit: a second writer waits on it, so nobody
 who tails `revision > n` can miss a transaction that commits late (with a sequence they would).
 
-SQLite has one writer at a time. Writers of this process queue on a lock instead of spinning in
-`SQLITE_BUSY`; other processes (commands of the operator) are waited for by the busy timeout.
-`synchronous=NORMAL` in WAL mode: a killed process loses nothing, a lost machine may lose the last
+There is one writer at a time (see `dialects`). Writers of this process queue on a lock instead of
+spinning in `SQLITE_BUSY` or holding connections; other processes are waited for in the database.
+`synchronous=NORMAL` in SQLite's WAL mode: a killed process loses nothing, a lost machine may lose the last
 transactions but never the database.
 """
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
-from sqlalchemy import insert, select, text, update
-from sqlalchemy.engine import URL, CursorResult, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy import insert, select
+from sqlalchemy.engine import CursorResult, make_url
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.base import Executable
 
 from perijove.bus.memory import Bus
-from perijove.domain.errors import Conflict, Unavailable
+from perijove.domain.errors import Conflict, Invalid, Unavailable
 from perijove.domain.events import Event
 from perijove.lib.clock import Clock, SystemClock
-from perijove.store import migrate, schema, sqlite
+from perijove.store import engines, migrate, schema
+from perijove.store.dialects import dialect_of
 
 READERS = 4
+
+
+# How long anybody waits for a database over the network, in this process's queue and there together.
+PATIENCE_SECONDS = 15.0
+# PostgreSQL's classes of conditions that pass: connection, rollback (a deadlock with somebody else's client),
+# resources, intervention, system; lock not available; a standby that was promoted elsewhere.
+_PASSING = ("08", "40", "53", "57", "58", "55P03", "25006")
+_NOT_TEXT = "22"
 
 
 @contextmanager
@@ -42,11 +49,18 @@ def mapped_errors() -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise Conflict("This already exists, or changed meanwhile.") from error
+    except DataError as error:
+        raise Invalid("A value is too long for the database, or has characters that it cannot keep.") from error
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise Unavailable("The hub's database does not answer; nothing was changed.") from error
+        raise Unavailable("The hub's database does not answer; try again.") from error
+    except OSError as error:  # a time-out too, and a name that is not known
+        raise Unavailable("The hub's database cannot be reached; try again.") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise Unavailable("The connection to the hub's database was lost.") from error
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if state.startswith(_NOT_TEXT):
+            raise Invalid("A value is too long for the database, or has characters that it cannot keep.") from error
+        if error.connection_invalidated or state.startswith(_PASSING):
+            raise Unavailable("The connection to the hub's database was lost; try again.") from error
         raise
 
 
@@ -69,12 +83,17 @@ class Transaction:
 class Store:
     """The hub's database. Made by `Store.open`."""
 
-    def __init__(self, engine: AsyncEngine, writer: AsyncEngine, bus: Bus, clock: Clock) -> None:
-        self._readers = engine
+    def __init__(self, readers: AsyncEngine, writer: AsyncEngine, tail: AsyncEngine, bus: Bus, clock: Clock) -> None:
+        self._readers = readers
         self._writer = writer
+        # For looking at what others commit: must not queue behind this process's own readers.
+        self._tail = tail
         self._bus = bus
         self._clock = clock
-        self._sqlite = engine.dialect.name == "sqlite"
+        self._dialect = dialect_of(readers.dialect.name)
+        self._url = readers.url
+        # What the database's clock was ahead of ours when last seen.
+        self._ahead = timedelta(0)
         self._write_lock = asyncio.Lock()
         # Random, made with the database: revisions of another epoch mean nothing.
         self.epoch = ""
@@ -87,23 +106,33 @@ class Store:
 
     @classmethod
     async def open(
-        cls, url: str, *, bus: Bus | None = None, clock: Clock | None = None, migrations: bool = True
+        cls,
+        url: str,
+        *,
+        bus: Bus | None = None,
+        clock: Clock | None = None,
+        migrations: bool = True,
+        options: Mapping[str, Any] | None = None,
     ) -> "Store":
         """Connect, bring the schema to this version (see `migrate`), read what names this database.
 
-        `url` is any SQLAlchemy URL; `sqlite:///path` gets the async driver. Raises `Unavailable`
-        when nothing answers and `migrate.SchemaTooNew` when another release made the database newer.
+        `url` is any SQLAlchemy URL; it gets our driver. `options`: of the pool, as for `create_engine`.
+        Raises `Unavailable` when nothing answers and `migrate.SchemaTooNew` when another release made
+        the database newer.
         """
         parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
+        lite = parsed.get_backend_name() == "sqlite"
+        if lite:
             parsed = parsed.set(drivername="sqlite+aiosqlite")
-        memory = parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
+        memory = lite and parsed.database in (None, "", ":memory:")
         with mapped_errors():
             if migrations and not memory:
                 await asyncio.to_thread(migrate.upgrade, parsed)
-            writer = _engine(parsed, pool_size=1, writer=True)
-            readers = writer if memory else _engine(parsed, pool_size=READERS, writer=False)
-            store = cls(readers, writer, bus or Bus(), clock or SystemClock())
+            writer = engines.engine(parsed, pool_size=1, writer=True)
+            readers = writer if memory else engines.engine(parsed, pool_size=READERS, writer=False, options=options)
+            tail = readers if lite else engines.engine(parsed, pool_size=1, writer=False)
+            store = cls(readers, writer, tail, bus or Bus(), clock or SystemClock())
+            store._url = parsed
             if memory:
                 async with writer.connect() as connection:
                     await connection.run_sync(schema.metadata.create_all)
@@ -111,6 +140,7 @@ class Store:
         return store
 
     async def close(self) -> None:
+        await self._tail.dispose()
         await self._readers.dispose()
         await self._writer.dispose()
 
@@ -122,6 +152,19 @@ class Store:
     def dialect(self) -> str:
         return self._readers.dialect.name
 
+    @property
+    def remote(self) -> bool:
+        """Whether it is reached over a network, with other hubs on it."""
+        return self._dialect.remote
+
+    async def listener(self) -> Any:
+        """A connection of the driver's own, outside of any pool, for listening to what the server tells."""
+        return await engines.listening(self._url)
+
+    def _patience(self) -> AbstractAsyncContextManager[Any]:
+        """SQLite has a time-out of its own; a server may be frozen, or the network gone, and nobody says so."""
+        return asyncio.timeout(PATIENCE_SECONDS) if self._dialect.remote else nullcontext()
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for SELECTs, each of which sees what is committed at its time."""
@@ -130,7 +173,18 @@ class Store:
                 async with self._write_lock, self._readers.connect() as connection:
                     yield connection
             else:
-                async with self._readers.connect() as connection:
+                async with self._patience(), self._readers.connect() as connection:
+                    yield connection
+
+    @asynccontextmanager
+    async def read_aside(self) -> AsyncIterator[AsyncConnection]:
+        """As `read`, on the connection kept for the tail, which does not wait for other readers."""
+        if self._tail is self._readers:
+            async with self.read() as connection:
+                yield connection
+        else:
+            with mapped_errors():
+                async with self._tail.connect() as connection:
                     yield connection
 
     @asynccontextmanager
@@ -141,20 +195,25 @@ class Store:
         and not shielded: a cancellation inside rolls back.
         """
         with mapped_errors():
-            async with self._write_lock, self._writer.connect() as connection:
-                if self._sqlite:
-                    await connection.execute(_BEGIN)
-                transaction = Transaction(connection, await self._now(connection))
+            async with self._patience(), self._write_lock, self._writer.connect() as connection:
+                transaction = Transaction(connection, await self._begin(connection))
                 try:
                     yield transaction
                     published = await self._write_outbox(transaction)
-                    await self._commit(connection)
+                    await self._dialect.commit(connection)
                 except BaseException:
-                    await self._rollback(connection)
+                    await self._dialect.rollback(connection)
                     raise
         if published:
             self._own.update(item.revision for item in published)
             self._bus.publish(published)
+
+    async def _begin(self, connection: AsyncConnection) -> datetime:
+        now = await self._dialect.begin(connection)
+        if now is None:
+            return self._clock.now()
+        self._ahead = now - self._clock.now()
+        return now
 
     def forget_own(self, up_to: int) -> set[int]:
         """Take out the revisions up to `up_to` that this process made."""
@@ -162,44 +221,16 @@ class Store:
         self._own -= taken
         return taken
 
-    async def _commit(self, connection: AsyncConnection) -> None:
-        if self._sqlite:
-            await connection.execute(_COMMIT)
-        else:
-            await connection.commit()
-
-    async def _rollback(self, connection: AsyncConnection) -> None:
-        if self._sqlite:
-            raw = await connection.get_raw_connection()
-            if raw.driver_connection is not None and raw.driver_connection.in_transaction:
-                await connection.execute(_ROLLBACK)
-        else:
-            await connection.rollback()
-
-    async def _now(self, connection: AsyncConnection) -> datetime:
-        if self._sqlite:  # in this process, so its clock is ours
-            return self._clock.now()
-        value: datetime = (await connection.execute(select(text("CURRENT_TIMESTAMP(6)")))).scalar_one()
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-
     def now(self) -> datetime:
-        """This process's clock, for reads where a few seconds do not matter."""
-        return self._clock.now()
+        """About the database's time, without asking: for reads where a moment does not matter."""
+        return self._clock.now() + self._ahead
 
     async def _write_outbox(self, transaction: Transaction) -> list[Event]:
         events = list(dict.fromkeys((e.kind, e.key) for e in transaction.events))
         if not events:
             return []
         by_key = {(e.kind, e.key): e for e in transaction.events}
-        counter = schema.revision
-        last = (
-            await transaction.execute(
-                update(counter)
-                .where(counter.c.id == 1)
-                .values(value=counter.c.value + len(events))
-                .returning(counter.c.value)
-            )
-        ).scalar_one()
+        last = await self._dialect.advance(transaction.connection, len(events))
         numbered = [
             Event(kind=kind, key=key, data=by_key[kind, key].data, revision=last - len(events) + 1 + index)
             for index, (kind, key) in enumerate(events)
@@ -213,8 +244,8 @@ class Store:
 
     async def revision(self) -> int:
         """Of the last committed transaction that emitted events."""
-        async with self.read() as connection:
-            return int((await connection.execute(select(schema.revision.c.value))).scalar_one())
+        async with self.read_aside() as connection:
+            return int((await connection.execute(_REVISION)).scalar_one())
 
     async def _name_yourself(self) -> None:
         async with self.read() as connection:
@@ -241,33 +272,4 @@ class Store:
         self.cookie_secret, self.proxy_token = bytes.fromhex(known["cookie_secret"]), known["proxy_token"]
 
 
-_BEGIN, _COMMIT, _ROLLBACK = text("BEGIN IMMEDIATE"), text("COMMIT"), text("ROLLBACK")
-
-
-def _engine(url: URL, *, pool_size: int, writer: bool) -> AsyncEngine:
-    lite = url.get_backend_name() == "sqlite"
-    options: dict[str, Any] = {}
-    if lite:
-        path = url.database or ":memory:"
-        options = {"async_creator": lambda: sqlite.connect(path), "pool_reset_on_return": None}
-    if lite or not writer:
-        # Each SELECT for itself; a write transaction on SQLite begins by an own statement.
-        options |= {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
-    return create_async_engine(
-        url,
-        poolclass=AsyncAdaptedQueuePool,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=sqlite.BUSY_TIMEOUT_SECONDS,
-        json_serializer=_dump_json,
-        json_deserializer=_load_json,
-        **options,
-    )
-
-
-def _dump_json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _load_json(value: str | bytes) -> Any:
-    return msgspec.json.decode(value)
+_REVISION = select(schema.revision.c.value).where(schema.revision.c.id == 1)

@@ -272,6 +272,10 @@ share_codes = Table(
     _ref("server_id", "servers.id", index=True),
     Column("scopes", JSON, nullable=False, default=list),
     Column("created", UTCDateTime, nullable=False),
+    # Of a code that came from JupyterHub, until it is first shown: its salted hash, found by the code's first
+    # characters. `hashed` is then the hash of nothing that anybody holds.
+    Column("prefix", String(8), index=True),
+    Column("imported_hash", String(255)),
     Column("expires_at", UTCDateTime, index=True),
     Column("exchange_count", Integer, nullable=False, default=0),
     Column("last_exchanged", UTCDateTime),

@@ -1,15 +1,19 @@
 """Tails the outbox: how this process hears of commits that others made on the same database.
 
 Other replicas, and the operator's commands, write rows that this process may remember differently. The
-tail reads what is newer than it knows twice a second and publishes it. When it cannot read, nobody may
-trust memory: `broken` is called once, `mended` when it reads again, and between them caches are off.
+tail reads what is newer than it knows at least twice a second and publishes it; PostgreSQL wakes it at once
+besides. When it cannot read, nobody may trust memory: `broken` is called once, `mended` when it reads again,
+and between them caches are off.
 """
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
+from typing import Any
 
 from sqlalchemy import select
 
+from perijove.bus.postgres import listen_forever
 from perijove.domain.errors import Unavailable
 from perijove.domain.events import Event, Kind
 from perijove.lib.log import get_logger
@@ -18,30 +22,50 @@ from perijove.store.schema import outbox
 
 log = get_logger(__name__)
 
-# Half of the second within which a revocation must hold everywhere.
+# With `PATIENCE_SECONDS` less than the second within which a revocation must hold everywhere.
 INTERVAL_SECONDS = 0.4
+# A database that answers later than this may as well be gone.
+PATIENCE_SECONDS = 0.5
 LIMIT = 1000
 
 
 async def tail_forever(store: Store, *, since: int, broken: Callable[[], None], mended: Callable[[], None]) -> None:
     """Publish events of other writers after revision `since`, until cancelled."""
-    last = since
-    whole = True
-    while True:
-        await asyncio.sleep(INTERVAL_SECONDS)
-        try:
-            newest = await store.revision()
-            if newest > last:
-                last = await _publish(store, last, newest)
-            if not whole:
-                whole = True
-                store.bus.lag()
-                mended()
-        except Unavailable as error:
-            if whole:
-                log.warning("the feed of changes is broken; nothing is answered from memory", error=str(error))
-                whole = False
-                broken()
+    woken = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        if store.dialect == "postgresql":
+            listener = asyncio.create_task(listen_forever(store.listener, woken.set))
+            stack.push_async_callback(_end, listener)
+        last = since
+        whole = True
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL_SECONDS):
+                    await woken.wait()
+            woken.clear()
+            try:
+                async with _patience(store):
+                    newest = await store.revision()
+                    if newest > last:
+                        last = await _publish(store, last, newest)
+                if not whole:
+                    whole = True
+                    store.bus.lag()
+                    mended()
+            except (Unavailable, TimeoutError) as error:
+                if whole:
+                    log.warning("the feed of changes is broken; nothing is answered from memory", error=str(error))
+                    whole = False
+                    broken()
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _patience(store: Store) -> AbstractAsyncContextManager[Any]:
+    return asyncio.timeout(PATIENCE_SECONDS) if store.remote else nullcontext()
 
 
 async def _publish(store: Store, last: int, newest: int) -> int:
@@ -50,7 +74,7 @@ async def _publish(store: Store, last: int, newest: int) -> int:
     if len(own) == newest - last:
         return newest
     statement = select(outbox).where(outbox.c.revision > last).order_by(outbox.c.revision).limit(LIMIT)
-    async with store.read() as connection:
+    async with store.read_aside() as connection:
         rows = (await connection.execute(statement)).all()
     if not rows or rows[0].revision != last + 1:
         # Trimmed before we looked (a long pause): what happened cannot be told, only that something did.

@@ -31,6 +31,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from perijove.config.database import DatabaseURLError, async_url
 from perijove.domain.errors import Invalid, Unavailable
+from perijove.store.engines import connecting
 
 SourceRow = Mapping[str, Any]
 
@@ -169,7 +170,8 @@ def source_url(text_url: str, *, directory: Path | None = None) -> URL:
 
 async def read(url: URL) -> Source:
     """Everything, as of one moment. Raises `Unavailable`, and `Invalid` when it is not JupyterHub's."""
-    engine = create_async_engine(_read_only(url), **_connecting(url))
+    address, arguments = connecting(_read_only(url))
+    engine = create_async_engine(address, connect_args={**arguments, **_read_only_session(url)})
     try:
         async with engine.connect() as connection:
             await connection.execute(text(_BEGINNINGS.get(url.get_backend_name(), "BEGIN")))
@@ -198,13 +200,13 @@ def _read_only(url: URL) -> URL:
     return url.set(database=f"file:{quoted}", query={"mode": "ro", "uri": "true"})
 
 
-def _connecting(url: URL) -> dict[str, Any]:
+def _read_only_session(url: URL) -> dict[str, Any]:
     match url.get_backend_name():
         case "postgresql":
             settings = {"default_transaction_read_only": "on", "application_name": "perijove db import-jupyterhub"}
-            return {"connect_args": {"server_settings": settings}}
+            return {"server_settings": settings}
         case "mysql":
-            return {"connect_args": {"init_command": "SET SESSION TRANSACTION READ ONLY"}}
+            return {"init_command": "SET SESSION TRANSACTION READ ONLY"}
         case _:
             return {}
 

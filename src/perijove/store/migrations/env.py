@@ -8,6 +8,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=schema.metadata,
     render_as_batch=True,
+    transaction_per_migration=True,
 )
 with context.begin_transaction():
     context.run_migrations()
