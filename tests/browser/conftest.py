@@ -1,27 +1,18 @@
 """Headless Chromium, and hubs to point it at."""
 
 import os
-import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page
 
+from perijove.testing.chromium import log_in, open_chromium
 from perijove.testing.hub import OPEN
 
 SMALL_SERVER = Path(__file__).parents[1] / "contract" / "small_server.py"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,14 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 async def chromium() -> AsyncIterator[Browser]:
-    path = shutil.which("chromium")
-    assert path is not None, "Chromium is needed for these tests: scripts/system-packages test"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        try:
-            yield browser
-        finally:
-            await browser.close()
+    async with open_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -85,14 +70,6 @@ def configure(tmp_path: Path) -> Callable[..., Mapping[str, Any]]:
 def small(configure: Callable[..., Mapping[str, Any]]) -> Mapping[str, Any]:
     """Servers that start in a moment and say hello."""
     return configure(cmd=[sys.executable, str(SMALL_SERVER)])
-
-
-async def log_in(page: Page, url: str, user: str = "ada") -> None:
-    await page.goto(url)
-    await page.get_by_label("Username").fill(user)
-    await page.get_by_label("Password", exact=True).fill("anything")
-    await page.get_by_role("button", name="Log in").click()
-    await page.wait_for_url("**/hub/home")
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ import re
 from playwright.async_api import Page, expect
 
 from perijove.testing import run_hub, until
-
-# Loading JupyterLab for the first time, on a slow machine.
-PATIENCE_MS = 120_000
+from perijove.testing.chromium import PATIENCE_MS, run_cell
 
 
 async def test_a_person_logs_in_runs_a_cell_opens_a_terminal_stops_and_logs_out(page, configure, enter, tmp_path):
@@ -31,20 +29,6 @@ async def test_a_person_logs_in_runs_a_cell_opens_a_terminal_stops_and_logs_out(
         await page.wait_for_url("**/hub/login")
         await page.goto(f"{hub.url}hub/home")
         await expect(page).to_have_url(re.compile(r"/hub/login\?next="))
-
-
-async def run_cell(page: Page) -> None:
-    """`1+1` in a new notebook: the kernel's answer comes over the websocket."""
-    await page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click(timeout=PATIENCE_MS)
-    # JupyterLab drops, without a word, a cell that is run before its kernel is there.
-    await expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible(timeout=PATIENCE_MS)
-    cell = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
-    await cell.click(timeout=PATIENCE_MS)
-    await page.keyboard.type("1+1")
-    await page.keyboard.press("Shift+Enter")
-    await expect(page.locator(".jp-OutputArea-output").first).to_have_text(
-        re.compile(r"^\s*2\s*$"), timeout=PATIENCE_MS
-    )
 
 
 async def write_in_terminal(page: Page, path) -> None:

@@ -10,7 +10,10 @@ from perijove.testing.kube.kubelet.images import Image
 from perijove.testing.kube.target import open_target
 
 # What the images of notebook servers run when a pod names no command.
-IMAGES = {"*singleuser*": Image(command=("jupyterhub-singleuser",), user=1000, group=100, home="/home/jovyan")}
+HOME = "/home/jovyan"
+IMAGES = {
+    "*singleuser*": Image(command=("jupyterhub-singleuser",), user=1000, group=100, home=HOME, working_directory=HOME)
+}
 
 
 @pytest.fixture

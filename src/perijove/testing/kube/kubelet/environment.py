@@ -1,8 +1,8 @@
 """A container's environment and arguments, resolved.
 
 All pods share this machine's network, where "all addresses" would be everybody's: 0.0.0.0 in a variable or an argument
-(KubeSpawner's JUPYTERHUB_SERVICE_URL, a server's --ip) becomes the pod's own address. What a program binds of itself to
-the wildcard address is bound for all.
+(KubeSpawner's JUPYTERHUB_SERVICE_URL, a server's --ip) becomes the pod's own address, and so does an option for an
+address that is left empty (`--hub-ip=`). What a program binds of itself to the wildcard address is bound for all.
 """
 
 import base64
@@ -15,6 +15,7 @@ from perijove.testing.kube.objects.quantities import amount
 from perijove.testing.kube.objects.resources import Object
 
 WILDCARD = "0.0.0.0"  # noqa: S104 - looked for, not bound
+_ANY_ADDRESS = re.compile(r"--([a-z]+-)?ip=")
 _REFERENCE = re.compile(r"\$(\$|\((?P<name>[-._a-zA-Z][-._a-zA-Z0-9]*)\))")
 
 
@@ -47,7 +48,10 @@ class Resolver:
         return {name: value.replace(WILDCARD, self.pod_ip) for name, value in result.items()}
 
     def arguments(self, words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-        return [expanded(word, environment).replace(WILDCARD, self.pod_ip) for word in words]
+        return [self._own(expanded(word, environment)) for word in words]
+
+    def _own(self, word: str) -> str:
+        return word + self.pod_ip if _ANY_ADDRESS.fullmatch(word) else word.replace(WILDCARD, self.pod_ip)
 
     def _value(self, source: Object, container: Object) -> str | None:
         if (reference := source.get("secretKeyRef")) is not None:
