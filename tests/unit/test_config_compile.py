@@ -11,7 +11,7 @@ from jupyterhub.app import JupyterHub
 
 import z2jh
 from perijove.config import ConfigError, NoteKind, compile_config, load
-from perijove.config.app_traits import known_app_traits
+from perijove.config.app_traits import OWN_TRAITS, known_app_traits
 
 COOKIE = "0123456789abcdef" * 4
 
@@ -349,7 +349,7 @@ def test_every_trait_of_jupyterhubs_application_is_known():
     """A new JupyterHub with a new trait fails here first."""
     own = set(JupyterHub.class_traits(config=True))
     assert own - known_app_traits() == set()
-    assert known_app_traits() - own - {"upgrade_db"} == set()
+    assert known_app_traits() - own - {"upgrade_db", *OWN_TRAITS} == set()
 
 
 def test_the_application_is_set_through_its_traits(compiled):

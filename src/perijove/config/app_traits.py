@@ -230,6 +230,7 @@ APP_TRAITS: Final[dict[str, tuple[str, Convert]]] = {
     "cleanup_servers": ("cleanup_servers", boolean),
     "use_legacy_stopped_server_status_code": ("stopped_server_status", stopped_status),
     "active_user_window": ("active_user_window", seconds),
+    "audit_keep_days": ("audit_keep", days),
     "api_page_default_limit": ("api_page_default_limit", integer),
     "api_page_max_limit": ("api_page_max_limit", integer),
     "authenticate_prometheus": ("authenticate_prometheus", boolean),
@@ -312,6 +313,10 @@ WITHOUT_MEANING: Final[dict[str, str]] = {
         "Perijove has no such thing",
     ),
 }
+
+
+# Beyond JupyterHub's own.
+OWN_TRAITS: Final = frozenset(["audit_keep_days"])
 
 
 def known_app_traits() -> set[str]:

@@ -129,6 +129,8 @@ class HubOptions:
     stopped_server_status: int = 424
     cull: CullOptions = CullOptions(enabled=False)
     active_user_window: timedelta = timedelta(seconds=1800)
+    # How long the audit trail is kept; nothing is forgotten when it is zero.
+    audit_keep: timedelta = timedelta(0)
 
     # -- API, pages, metrics
     api_page_default_limit: int = 50

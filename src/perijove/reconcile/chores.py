@@ -14,6 +14,7 @@ from sqlalchemy import insert, select, update
 from perijove.domain.errors import Conflict, HubError
 from perijove.lib.log import get_logger
 from perijove.reconcile import culling, overdue, sweep
+from perijove.services import audit_trail
 from perijove.services.context import HubContext
 from perijove.services.tokens import purge_expired
 from perijove.store.schema import leases, outbox
@@ -39,6 +40,7 @@ def chores_of(hub: HubContext) -> list[Chore]:
         Chore("overdue", timedelta(seconds=10), overdue.end_overdue),
         Chore("expire", timedelta(minutes=5), purge_expired),
         Chore("outbox", timedelta(minutes=2), trim_outbox),
+        Chore("audit", timedelta(hours=1), audit_trail.trim),
     ]
     if hub.options.cull.enabled:
         work.append(Chore("cull", timedelta(seconds=hub.options.cull.every_seconds), culling.cull))

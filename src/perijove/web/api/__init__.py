@@ -3,7 +3,20 @@
 from starlette.routing import BaseRoute
 
 from perijove.services.context import HubContext
-from perijove.web.api import authorizations, general, groups, proxy, servers, services, shares, storage, tokens, users
+from perijove.web.api import (
+    audit,
+    authorizations,
+    general,
+    groups,
+    proxy,
+    roles,
+    servers,
+    services,
+    shares,
+    storage,
+    tokens,
+    users,
+)
 from perijove.web.api.me import fast_paths
 
 __all__ = ["ENDPOINTS", "fast_paths", "routes"]
@@ -16,9 +29,11 @@ ENDPOINTS = [
     *groups.ENDPOINTS,
     *storage.ENDPOINTS,
     *shares.ENDPOINTS,
+    *roles.ENDPOINTS,
     *services.ENDPOINTS,
     *proxy.ENDPOINTS,
     *authorizations.ENDPOINTS,
+    *audit.ENDPOINTS,
 ]
 
 
