@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from perijove.domain.errors import Invalid
+from perijove.domain.scope_table import ADDED
 
 _NAME = re.compile(r"[a-z][a-z0-9\-_~.]{1,253}[a-z0-9]")
 
@@ -42,6 +43,7 @@ DEFAULT_ROLES: dict[str, Role] = {
                 "read:roles",
                 "read:metrics",
                 "shares",
+                *ADDED,
             ),
         ),
         Role(SERVER, "Post activity only", ("users:activity!user", "access:servers!server")),

@@ -18,6 +18,9 @@ META = {
 # What `self` stands for, each with `!user=<owner>`.
 SELF = ("read:users", "users:shares", "read:shares", "users:activity", "servers", "tokens", "access:servers")
 
+# Beyond JupyterHub's; the role `admin` has them.
+ADDED = ("admin:roles", "read:audit")
+
 SCOPES: dict[str, Definition] = {
     "admin-ui": Definition("Open the admin page"),
     "admin:users": Definition(
@@ -33,6 +36,7 @@ SCOPES: dict[str, Definition] = {
     "read:users:groups": Definition("Read which groups users are in"),
     "read:users:activity": Definition("Read when users were last active"),
     "users:activity": Definition("Report when users were last active", ("read:users:activity",)),
+    "admin:roles": Definition("Create, change, delete and assign roles, within what one holds", ("read:roles",)),
     "read:roles": Definition("Read role assignments", ("read:roles:users", "read:roles:services", "read:roles:groups")),
     "read:roles:users": Definition("Read which roles users have"),
     "read:roles:services": Definition("Read which roles services have"),
@@ -74,4 +78,5 @@ SCOPES: dict[str, Definition] = {
     "proxy": Definition("Read and reload the proxy's routes"),
     "shutdown": Definition("Shut the hub down"),
     "read:metrics": Definition("Read Prometheus metrics"),
+    "read:audit": Definition("Read the audit trail: who did what, when and from where"),
 }
