@@ -189,10 +189,10 @@ async def test_a_request_that_must_not_be_repeated_avoids_old_connections():
 async def test_a_killed_server_process_ends_its_requests(tmp_path, when):
     """SIGKILL of a real process: an error, a cut, a closed websocket; its successor serves the next request."""
     program = (
-        "import socket,sys,time\n"
+        "import socket,sys\n"
         "s=socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
         "s.bind(('127.0.0.1', int(sys.argv[1]))); s.listen(); print(s.getsockname()[1], flush=True)\n"
-        "c,_=s.accept(); c.recv(9999); c.sendall(eval(sys.argv[2])); print('said', flush=True); time.sleep(60)\n"
+        "c,_=s.accept(); c.recv(9999); c.sendall(eval(sys.argv[2])); print('said', flush=True); s.accept()\n"
     )
     said = {
         "before the head": b"",
@@ -328,26 +328,31 @@ async def test_a_client_that_vanishes_while_uploading():
             await until(lambda: not proxy.plane.clients)
 
 
-async def test_a_client_that_never_finishes_its_head_is_told_and_closed():
+def sweep_later(proxy, monkeypatch):
+    """As if a second had passed."""
+    now = proxy.plane.time()
+    monkeypatch.setattr(proxy.plane, "time", lambda: now + 1)
+    proxy.plane.sweep()
+
+
+async def test_a_client_that_never_finishes_its_head_is_told_and_closed(monkeypatch):
     """408 after its time; one that never began is closed without a word."""
     async with behind(saying(OK), timeouts=ProxyTimeouts(head_seconds=0, keep_alive_seconds=0)) as (proxy, client):
         await client.send(b"GET / HTTP/1.1\r\nHost")
         await until(lambda: any(peer._buffer for peer in proxy.plane.clients))
         async with wire(proxy) as idle:
             await until(lambda: len(proxy.plane.clients) == 2)
-            await asyncio.sleep(0.001)
-            proxy.plane.sweep()
+            sweep_later(proxy, monkeypatch)
             assert (await client.answer()).status == 408
             assert await idle.closed() == b""
 
 
-async def test_a_body_that_stalls_is_given_up():
+async def test_a_body_that_stalls_is_given_up(monkeypatch):
     """And its target told."""
     async with behind(saying(end="stay"), timeouts=ProxyTimeouts(body_seconds=0)) as (proxy, client):
         await client.send(b"PUT /user/al/x HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc")
         await until(lambda: any(peer.exchange and peer.exchange.upstream for peer in proxy.plane.clients))
-        await asyncio.sleep(0.001)
-        proxy.plane.sweep()
+        sweep_later(proxy, monkeypatch)
         assert await client.closed() == b""
 
 

@@ -296,19 +296,20 @@ async def test_events_pass_as_they_are_written():
 
 async def test_a_client_that_closed_its_sending_side_gets_its_answer():
     """Half a connection is enough for a response."""
-    asked = asyncio.Event()
+    go = asyncio.Event()
 
     async def handler(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         body = await reader.readexactly(3)
-        asked.set()
-        await asyncio.sleep(0.01)
+        await go.wait()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n" + body)
         await writer.drain()
 
     async with behind(handler) as proxy, wire(proxy) as client:
         await client.send(b"POST /user/al/x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc")
         client.writer.write_eof()
+        await until(lambda: any(peer._eof for peer in proxy.plane.clients))
+        go.set()
         assert (await client.answer()).body == b"abc"
         assert await client.closed() == b""
 

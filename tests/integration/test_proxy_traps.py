@@ -20,7 +20,7 @@ async def test_a_connection_paused_for_a_slow_client_is_reading_when_it_is_poole
     """Otherwise the request that takes it next waits for ever, and only some of the time."""
     async with fake_hub() as hub, target(big_and_small) as url:
         hub.change({"/user/al/": url})
-        async with serve_proxy(hub) as proxy, wire(proxy) as client:
+        async with serve_proxy(hub) as proxy, wire(proxy, receive_bytes=1 << 16) as client:
             for _ in range(10):
                 await client.send(b"GET /user/al/big HTTP/1.1\r\nHost: h\r\n\r\n")
                 # Until the client's side is full: that is what pauses the target's.

@@ -1,11 +1,12 @@
 """Last activity per route: noted as it happens, told to the hub in batches.
 
-Noting it is two assignments; a batch that could not be delivered is merged with what came since. What a crash of
-the proxy loses is the activity of the last half minute.
+Noting it puts a route into a set, which is all that a request or a websocket's message pays for it; once a second
+the set gets its time. A batch that could not be delivered is merged with what came since. What a crash of the proxy
+loses is the activity of the last half minute.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from perijove.proxy.table import HUB, Route
@@ -18,10 +19,17 @@ class Activity:
 
     def __init__(self) -> None:
         self._touched: dict[str, float] = {}
+        self._used: set[Route] = set()
+        self.touch: Callable[[Route], None] = self._used.add
 
-    def touch(self, route: Route) -> None:
-        if route.target is not HUB:
-            self._touched[route.prefix] = route.last_activity = time.time()
+    def stamp(self) -> None:
+        """What was touched since the last time was used now."""
+        if self._used:
+            now = time.time()
+            for route in self._used:
+                if route.target is not HUB:
+                    self._touched[route.prefix] = route.last_activity = now
+            self._used.clear()
 
     def merge(self, touched: Mapping[str, float]) -> None:
         """What another process has noted. Newer notes win."""
@@ -30,6 +38,7 @@ class Activity:
                 self._touched[prefix] = at
 
     def take_raw(self) -> dict[str, float]:
+        self.stamp()
         touched, self._touched = self._touched, {}
         return touched
 
@@ -43,4 +52,5 @@ class Activity:
         self.merge({prefix: datetime.fromisoformat(at).timestamp() for prefix, at in batch.items()})
 
     def __len__(self) -> int:
+        self.stamp()
         return len(self._touched)

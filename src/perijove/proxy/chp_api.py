@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, quote, unquote
 
 import msgspec
 
+from perijove.proxy.activity import Activity
 from perijove.proxy.control_server import ControlRequest, ControlResponse
 from perijove.proxy.metrics import Metrics
 from perijove.proxy.paths import BadTarget, resolve
@@ -39,10 +40,18 @@ class RouteAPI:
     """A handler for a `ControlServer`."""
 
     def __init__(
-        self, routing: Routing, metrics: Metrics, *, token: str, host_routing: bool, settled: Settled | None = None
+        self,
+        routing: Routing,
+        metrics: Metrics,
+        activity: Activity,
+        *,
+        token: str,
+        host_routing: bool,
+        settled: Settled | None = None,
     ) -> None:
         self._routing = routing
         self._metrics = metrics
+        self._activity = activity
         self._token = token.encode()
         self._host_routing = host_routing
         self._settled = settled
@@ -79,6 +88,7 @@ class RouteAPI:
     ) -> "tuple[str, ControlResponse | Awaitable[ControlResponse]]":
         match request.method:
             case b"GET" | b"HEAD":
+                self._activity.stamp()
                 return "api_route_get", self._one(path) if path else self._all(request.query)
             case b"POST":
                 return "api_route_add", self._add(path, request.body)

@@ -54,7 +54,7 @@ class Control:
         self._servers: list[tuple[ControlServer, list[Place]]] = []
         if options.api:
             self._api = RouteAPI(
-                routing, metrics, token=options.token, host_routing=options.host_routing, settled=settled
+                routing, metrics, activity, token=options.token, host_routing=options.host_routing, settled=settled
             )
             api = ControlServer(first_of((ROOT, self._api)))
             self._servers.append((api, _api_places(options)))

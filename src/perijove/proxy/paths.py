@@ -40,7 +40,7 @@ _resolved = partial(tuple.__new__, Resolved)
 
 def resolve(target: bytes) -> Resolved:
     """Read a request target in origin form (`/path?query`)."""
-    path, mark, query = target.partition(b"?")
+    path, mark, query = target.partition(b"?") if b"?" in target else (target, b"", b"")
     if b"%" not in path and b"/." not in path and b"//" not in path:
         return _resolved((target, path.split(b"/"), False))
     if _BAD_ESCAPE.search(path):

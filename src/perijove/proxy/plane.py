@@ -153,6 +153,7 @@ class DataPlane:
         """Close what is overdue and write what is buffered; once a second."""
         now = self.time()
         self.upstreams.sweep(now)
+        self.activity.stamp()
         crowded = 0 < self._max_clients * _CROWDED < len(self.clients) + len(self.tunnels)
         crowded = crowded or not self._descriptors_left()
         for client in [client for client in self.clients if client.deadline < now or (crowded and client.idle)]:

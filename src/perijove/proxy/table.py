@@ -63,6 +63,8 @@ class RouteTable:
         self._pinned: set[str] = set()
         self._internal = (*prefix_segments(base_url), b"hub", b"internal")
         self._root: Node = {}
+        # What every path begins with is the empty segment before its first slash.
+        self._top: Node = {b"": self._root}
         self._hosts: dict[bytes, Node] | None = {} if host_routing else None
         _insert(self._root, self._internal, Route(f"{base_url}hub/internal/", _BLOCKED))
         for route in routes:
@@ -78,9 +80,9 @@ class RouteTable:
         if self._hosts is not None and host is not None:
             tree = self._hosts.get(host_key(host))
             if tree is not None and not self._is_internal(segments):
-                best = _longest(tree, segments)
+                best = _longest({b"": tree}, segments)
         if best is None:
-            best = _longest(self._root, segments)
+            best = _longest(self._top, segments)
         if best is None or best.target is _BLOCKED:
             return None
         if resolved.encoded_slash and best.target == HUB and self._is_internal(segments):
@@ -136,15 +138,13 @@ class RouteTable:
 
 
 def _longest(node: Node, segments: list[bytes]) -> Route | None:
-    best: Route | None = node.get(None)
-    rest = iter(segments)
-    next(rest)
-    for segment in rest:
-        below: Node | None = node.get(segment)
-        if below is None:
+    best: Route | None = None
+    for segment in segments:
+        if segment not in node:
             break
-        node = below
-        best = node.get(None, best)
+        node = node[segment]
+        if None in node:
+            best = node[None]
     return best
 
 

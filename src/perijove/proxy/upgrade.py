@@ -5,7 +5,9 @@ of its request alive. There is no idle time-out: a kernel may say nothing for da
 """
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, cast
 
 from perijove.proxy.table import Route
 
@@ -15,36 +17,33 @@ if TYPE_CHECKING:
     from perijove.proxy.upstream import Pool, UpstreamConnection
 
 
+class _Receiver(Protocol):
+    def __call__(self, data: bytes) -> None: ...
+
+
 class TunnelEnd(asyncio.Protocol):
     """One side; what it reads goes to the other."""
 
-    __slots__ = ("address", "ended", "half_closes", "other", "plane", "pool", "route", "transport")
+    __slots__ = ("address", "data_received", "ended", "half_closes", "other", "plane", "pool", "transport")
 
     def __init__(
         self,
         plane: "DataPlane",
         transport: asyncio.Transport,
         *,
-        route: Route | None = None,
         pool: "Pool | None" = None,
         half_closes: bool,
     ) -> None:
         self.plane = plane
         self.transport = transport
-        self.route = route
-        """Only on the client's side, whose bytes are activity."""
         self.pool = pool
         """Only on the target's side, whose connection it counts."""
+        self.data_received: _Receiver
         self.other: TunnelEnd = cast("TunnelEnd", None)
         self.address = b""
         """Of the client, where its connections are counted."""
         self.ended = False
         self.half_closes = half_closes
-
-    def data_received(self, data: bytes) -> None:
-        self.other.transport.write(data)
-        if self.route is not None:
-            self.plane.activity.touch(self.route)
 
     def pause_writing(self) -> None:
         if not self.other.transport.is_closing():
@@ -78,6 +77,12 @@ class TunnelEnd(asyncio.Protocol):
             self.plane.tunnel_ended(self)
 
 
+def _pass_on(write: Callable[[bytes], None], touch: Callable[[Route], None], route: Route, data: bytes) -> None:
+    """What a client says is activity."""
+    write(data)
+    touch(route)
+
+
 def tunnel(
     client: "ClientConnection", upstream: "UpstreamConnection", route: Route, first: bytes, protocol: bytes
 ) -> None:
@@ -87,9 +92,12 @@ def tunnel(
     client_was_writable = client.writable
     target_was_writable = upstream.writable
     early = client.detach()
-    near = TunnelEnd(plane, client.transport, route=route, half_closes=half_closes)
+    near = TunnelEnd(plane, client.transport, half_closes=half_closes)
     far = TunnelEnd(plane, upstream.detach(), pool=upstream.pool, half_closes=half_closes)
     near.other, far.other = far, near
+    near.data_received = partial(_pass_on, far.transport.write, plane.activity.touch, route)
+    # Straight from one transport to the other, without a frame of Python between them.
+    far.data_received = near.transport.write
     plane.tunnel_began(near, client.downstream.address)
     plane.activity.touch(route)
     near.transport.set_protocol(near)

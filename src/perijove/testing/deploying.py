@@ -36,7 +36,11 @@ crash) echo "no database at postgresql://db" >&2; exit 3 ;;
 deaf) exec sleep 3600 ;;
 esac
 port=8081
-case "$(basename "$0") $1" in configurable-http-proxy*|"perijove proxy") port=8000 ;; esac
+case "$(basename "$0") $1" in
+# The one that is real: what it deploys are stubs.
+"perijove controller") exec %(real)s "$@" ;;
+configurable-http-proxy*|"perijove proxy") port=8000 ;;
+esac
 exec %(python)s -IS -c '
 import signal, socket, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -85,7 +89,7 @@ def stub_image(directory: Path) -> Image:
     directory.chmod(0o755)
     for name in ("perijove", "jupyterhub", "configurable-http-proxy"):
         program = directory / name
-        program.write_text(_PROGRAM % {"python": sys.executable})
+        program.write_text(_PROGRAM % {"python": sys.executable, "real": Path(sys.executable).with_name("perijove")})
         program.chmod(0o755)
     path = os.pathsep.join([str(directory), "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
     return Image(entrypoint=(), environment={"PATH": path})

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import h11
 
+from perijove.proxy.activity import Activity
 from perijove.proxy.chp_api import ROOT, RouteAPI
 from perijove.proxy.control_server import ControlRequest, ControlResponse
 from perijove.proxy.framing import BadFraming, ChunkedFraming
@@ -219,7 +220,7 @@ def check_call(path: bytes, body: bytes) -> bool:
     path = path.partition(b"?")[0]
     for host_routing in (False, True):
         routing = Routing(host_routing=host_routing)
-        api = RouteAPI(routing, Metrics(dict), token="", host_routing=host_routing)
+        api = RouteAPI(routing, Metrics(dict), Activity(), token="", host_routing=host_routing)
         api.begin("")
         _call(api, b"PUT", b"", body)
         _check_listed(routing, api)

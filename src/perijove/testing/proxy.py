@@ -296,10 +296,19 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(proxy: Proxy | tuple[str, int], **options: Any) -> AsyncIterator[Wire]:
-    """To a proxy's public side, or to any address."""
-    host, port = proxy if isinstance(proxy, tuple) else proxy.addresses[0]
-    reader, writer = await asyncio.open_connection(host, port, limit=1 << 17, **options)
+async def wire(proxy: Proxy | tuple[str, int], *, receive_bytes: int = 0, **options: Any) -> AsyncIterator[Wire]:
+    """To a proxy's public side, or to any address. With `receive_bytes` the kernel takes no more than about that much
+    for us: left to itself, it takes tens of megabytes.
+    """
+    place = proxy if isinstance(proxy, tuple) else proxy.addresses[0]
+    if receive_bytes:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        await asyncio.get_running_loop().sock_connect(sock, place)
+        reader, writer = await asyncio.open_connection(sock=sock, limit=1 << 17, **options)
+    else:
+        reader, writer = await asyncio.open_connection(*place, limit=1 << 17, **options)
     try:
         yield Wire(reader, writer)
     finally:

@@ -9,6 +9,7 @@ from aiohttp import web
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from perijove.testing.kube.api import protobuf
 from perijove.testing.kube.api.deletion import Deletion
 from perijove.testing.kube.api.identity import User
 from perijove.testing.kube.api.listing import Lists, selection
@@ -144,11 +145,13 @@ def _options(request: web.Request, info: RequestInfo, user: User) -> WriteOption
 def decoded(raw: bytes, content_type: str) -> Any:
     """Raises 400."""
     try:
+        if raw.startswith(protobuf.MAGIC):
+            return protobuf.decoded(raw)
         if "yaml" in content_type:
             # YAML 1.1, as the API server reads it; every JSON text is one, and JSON is read much faster.
             return msgspec.json.decode(raw) if raw[:1] == b"{" else _yaml(raw)
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, YAMLError) as error:
+    except (msgspec.DecodeError, YAMLError, protobuf.NotUnderstood) as error:
         raise failures.bad_request(f"the object provided is unrecognized: {error}") from error
 
 
