@@ -131,9 +131,12 @@ def test_secrets_and_services_are_out_of_reach_unless_code_may_need_them(rendere
         "hub: {extraConfig: {a: x = 1}}",
         "hub: {config: {JupyterHub: {spawner_class: my.Spawner}}}",
         "hub: {extraFiles: {a: {mountPath: /x/a.py, stringData: x = 1}}}",
-        "hub: {config: {KubeSpawner: {services_enabled: true}}}",
+        "hub: {config: {JupyterHub: {internal_ssl: true}}}",
     ):
         assert {"secrets", "services"} <= resources(text), text
+    services = resources("hub: {config: {KubeSpawner: {services_enabled: true}}}")
+    assert "services" in services
+    assert "secrets" not in services
 
 
 def test_a_certificate_to_be_fetched_gives_the_hub_a_right_to_that_secret_alone(rendered):

@@ -27,6 +27,16 @@ def words_of(exc: ApiException) -> str:
     return str(body.get("message") or exc.reason) if isinstance(body, Mapping) else str(body)
 
 
+async def body_of(response: aiohttp.ClientResponse) -> bytes:
+    """Raises what the API says, in its words, where it is no success: the client itself does so for its models only."""
+    body = await response.read()
+    if response.status >= _FAILED:
+        failure: Any = ApiException(status=response.status, reason=response.reason)
+        failure.body = body.decode(errors="replace")
+        raise failure
+    return body
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     api: Any
@@ -95,12 +105,7 @@ class Reading:
     async def _raw(self, method: Any, **arguments: Any) -> Any:
         """Decoded JSON: the client's own models cost more than the request."""
         response = await method(namespace=self.namespace, _preload_content=False, **arguments)
-        body = await response.read()
-        if response.status >= _FAILED:
-            failure = ApiException(status=response.status, reason=response.reason)
-            failure.body = body.decode(errors="replace")
-            raise failure
-        return json.loads(body)
+        return json.loads(await body_of(response))
 
 
 def _when(event: Mapping[str, Any]) -> str:

@@ -22,6 +22,8 @@ import aiohttp
 from kubernetes_asyncio.client import ApiException
 from kubespawner.reflector import ResourceReflector
 
+from perijove.plugins.kube_reading import body_of, words_of
+
 log = logging.getLogger(__name__)
 
 # One watch. Short enough that a connection that died without a word is noticed soon: its end is the only sign.
@@ -43,10 +45,28 @@ class Continuous:
     watch_seconds: float = WATCH_SECONDS
     longest_pause_seconds: float = _LONGEST_PAUSE_SECONDS
 
-    async def _list_and_update(self, resource_version: str | None = None) -> str:
-        listed: Any = super()  # of the class it is mixed into
-        self._revision = await listed._list_and_update(resource_version)  # noqa: SLF001 - what is extended here
+    async def _list_and_update(self, resource_version: str | None = None) -> str:  # noqa: ARG002 - its signature
+        """Always what is true now: told "0", an API server may answer with what it knew a while ago."""
+        reflector: Any = self
+        async with await self._ask(_request_timeout=reflector.request_timeout) as response:
+            listed = json.loads(await body_of(response))
+        reflector.resources = {_key(item["metadata"]): item for item in listed["items"]}
+        self._revision = str(listed["metadata"]["resourceVersion"])
+        if not reflector.first_load_future.done():
+            reflector.first_load_future.set_result(None)
         return self._revision
+
+    async def _ask(self, **arguments: Any) -> Any:
+        """Raw: the client's own models cost more than the request."""
+        reflector: Any = self
+        if not reflector.omit_namespace:
+            arguments["namespace"] = reflector.namespace
+        return await getattr(reflector.api, reflector.list_method_name)(
+            label_selector=reflector.label_selector,
+            field_selector=reflector.field_selector,
+            _preload_content=False,
+            **arguments,
+        )
 
     async def _watch_and_update(self) -> None:
         """Until `stop()`, which cancels it and expects it to return."""
@@ -70,8 +90,8 @@ class Continuous:
                     self._revision = ""
                 if self._revision != before:
                     pause = _FIRST_PAUSE_SECONDS
-                self.interrupted = repr(exc)
-                log.warning("the watch of %s was interrupted: %r", self._what, exc)
+                self.interrupted = words_of(exc) if isinstance(exc, ApiException) else repr(exc)
+                log.warning("the watch of %s was interrupted: %s", self._what, self.interrupted)
                 # Every replica was interrupted at the same moment.
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load
                 pause = min(pause * 2, self.longest_pause_seconds)
@@ -85,22 +105,17 @@ class Continuous:
 
     async def _follow(self) -> None:
         """One watch, to its end."""
-        reflector: Any = self
         seconds = max(1, round(self.watch_seconds * random.uniform(1 - _JITTER, 1)))  # noqa: S311 - spreads load
-        response = await getattr(reflector.api, reflector.list_method_name)(
-            **({} if reflector.omit_namespace else {"namespace": reflector.namespace}),
-            label_selector=reflector.label_selector,
-            field_selector=reflector.field_selector,
+        asking = self._ask(
             resource_version=self._revision,
             allow_watch_bookmarks=True,
             timeout_seconds=seconds,
             watch=True,
-            _preload_content=False,
             _request_timeout=seconds + _SILENCE_SECONDS,
         )
-        async with response:
+        async with await asking as response:
             if response.status != HTTPStatus.OK:
-                raise ApiException(status=response.status, reason=await response.text())
+                await body_of(response)
             self.interrupted = ""
             async for line in _lines(response.content):
                 self._take(json.loads(line))

@@ -12,7 +12,9 @@ from perijove.config.schema.pod import ServiceAccount
 from perijove.deploy.render.scope import Manifest, Scope
 
 _GROUP: Final = "rbac.authorization.k8s.io"
+# What z2jh grants for everything that it grants.
 _MANAGE: Final = ["get", "list", "watch", "create", "delete"]
+_MAKE: Final = ["get", "create", "delete"]
 
 
 def rule(resources: list[str], verbs: list[str], *, group: str = "", names: list[str] | None = None) -> Manifest:
@@ -80,14 +82,9 @@ def manifests(scope: Scope) -> list[Manifest]:
 
 
 def hub_rules(scope: Scope) -> list[Manifest]:
-    rules = [
-        rule(["pods", "persistentvolumeclaims"], _MANAGE),
-        # The last lines of a server that did not start, and why not.
-        rule(["pods/log"], ["get"]),
-        rule(["events"], ["get", "list", "watch"]),
-    ]
+    rules = _of_servers(scope)
     if brings_code(scope):
-        rules.append(rule(["secrets", "services"], _MANAGE))
+        rules.append(rule(["persistentvolumeclaims", "secrets", "services"], _MANAGE))
     if uses_letsencrypt(scope):
         rules.append(rule(["secrets"], ["get", "update", "patch"], names=[scope.names["proxy-public-tls"]]))
     return [*rules, *scope.settings.rbac.extra_rules]
@@ -96,12 +93,24 @@ def hub_rules(scope: Scope) -> list[Manifest]:
 def cluster_rules(scope: Scope) -> list[Manifest]:
     rules = list(scope.settings.rbac.cluster_rules)
     if _trait(scope, "enable_user_namespaces"):
-        rules += [
-            rule(["namespaces"], ["get", "list", "create"]),
-            rule(["pods", "persistentvolumeclaims"], _MANAGE),
-            rule(["pods/log"], ["get"]),
-            rule(["events"], ["get", "list", "watch"]),
-        ]
+        rules += [rule(["namespaces"], ["create"]), *_of_servers(scope)]
+    return rules
+
+
+def _of_servers(scope: Scope) -> list[Manifest]:
+    """What a stock KubeSpawner needs where its pods are. A test compares it to what one is seen to use."""
+    rules = [
+        rule(["pods"], _MANAGE),
+        rule(["persistentvolumeclaims"], ["get", "list", "create", "delete"]),
+        # The last lines of a server that did not start, and why not.
+        rule(["pods/log"], ["get"]),
+        rule(["events"], ["list", "watch"]),
+    ]
+    # One of each for every pod.
+    if encrypted := (scope.settings.hub.config.get("JupyterHub") or {}).get("internal_ssl"):
+        rules.append(rule(["secrets"], _MAKE))
+    if encrypted or _trait(scope, "services_enabled"):
+        rules.append(rule(["services"], _MAKE))
     return rules
 
 
@@ -119,9 +128,6 @@ def brings_code(scope: Scope) -> bool:
         or hub.extra_config_files
         or spawner not in (None, "kubespawner.KubeSpawner", "kubespawner")
         or any(file.mount_path.endswith(".py") for file in hub.extra_files.values())
-        # These make a Secret or a Service for each user.
-        or _trait(scope, "services_enabled")
-        or (hub.config.get("JupyterHub") or {}).get("internal_ssl")
     )
 
 

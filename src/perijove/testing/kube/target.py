@@ -10,7 +10,7 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,30 @@ class Target:
         path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{account}/token"
         _, answer = await self.request("POST", path, {"spec": {"expirationSeconds": 3600}})
         return str(answer["status"]["token"])
+
+    async def as_account(self, account: str) -> "Target":
+        """The same cluster, with a kubeconfig of a service account for what reads one; `api` stays ours."""
+        configuration = self.api.configuration
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {
+                    "name": "test",
+                    "cluster": {"server": configuration.host, "certificate-authority": configuration.ssl_ca_cert},
+                }
+            ],
+            "users": [{"name": account, "user": {"token": await self.token_for(account)}}],
+            "contexts": [
+                {"name": "test", "context": {"cluster": "test", "user": account, "namespace": self.namespace}}
+            ],
+            "current-context": "test",
+        }
+        path = self.kubeconfig.with_name(f"{account}-{self.namespace}.json")
+        path.touch(mode=0o600)
+        # JSON is YAML.
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return replace(self, kubeconfig=path)
 
     @property
     def core(self) -> Any:
