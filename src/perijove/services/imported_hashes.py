@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select, update
 
 from perijove.domain.errors import Conflict
-from perijove.services.secrets import hash_token
+from perijove.services.secrets import hash_session, hash_token
 from perijove.store import schema
 
 if TYPE_CHECKING:
@@ -84,3 +84,22 @@ async def adopt_client_secret(hub: "HubContext", client_id: str, stored: str, se
     async with hub.store.transaction() as tx:
         await tx.execute(change.values(secret_hash=hash_token(secret)))
     return True
+
+
+async def adopt_share_code(hub: "HubContext", code: str) -> bool:
+    """Whether `code` is an imported one; its row is then found by `hash_session(code)`."""
+    if len(code) <= PREFIX or not code.isprintable():
+        return False
+    codes = schema.share_codes
+    c = codes.c
+    wanted = select(c.id, c.imported_hash).where(c.prefix == code[:PREFIX], c.imported_hash.is_not(None))
+    async with hub.store.read() as connection:
+        rows = (await connection.execute(wanted)).all()
+    for row in rows:
+        if await verify(row.imported_hash, code):
+            own = {"hashed": hash_session(code), "prefix": None, "imported_hash": None}
+            async with hub.store.transaction() as tx:
+                change = update(codes).where(c.id == row.id, c.imported_hash == row.imported_hash)
+                await tx.execute(change.values(own))
+            return True
+    return False

@@ -13,6 +13,7 @@ from perijove.domain.events import Event, Kind
 from perijove.domain.ids import UserId
 from perijove.domain.names import full_name
 from perijove.domain.states import Desired, Observed, ready
+from perijove.services import imported_hashes
 from perijove.services.audit import record
 from perijove.services.context import HubContext
 from perijove.services.secrets import hash_session
@@ -37,6 +38,8 @@ async def find_offer(hub: HubContext, code: str) -> Offer:
     """Raises `NotFound` for an unknown or expired code."""
     async with hub.store.read() as connection:
         row = (await connection.execute(_offers(code))).first()
+    if row is None and await imported_hashes.adopt_share_code(hub, code):
+        return await find_offer(hub, code)
     if row is None or (row.expires_at is not None and row.expires_at <= hub.store.now()):
         raise NotFound("This share link is not known, or has expired. Ask for a new one.")
     return Offer(

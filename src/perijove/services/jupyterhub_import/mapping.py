@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from perijove.domain.names import server_prefix
 from perijove.services.jupyterhub_import.source import SourceRow
+from perijove.services.secrets import hash_session
 
 # JupyterHub's own client, which tokens of no OAuth client have.
 HUB_CLIENT = "jupyterhub"
@@ -125,6 +126,21 @@ def token_values(
         "created": moment(row["created"]) or now,
         "last_activity": moment(row["last_activity"]),
         "expires_at": moment(row["expires_at"]),
+    }
+
+
+def share_code_values(row: SourceRow, *, server_id: int, now: datetime) -> dict[str, Any]:
+    return {
+        # Unique, and the hash of no code: ours are of the code alone.
+        "hashed": hash_session(row["hashed"]),
+        "prefix": row["prefix"][:8],
+        "imported_hash": row["hashed"],
+        "server_id": server_id,
+        "scopes": from_json(row["scopes"], []),
+        "created": moment(row["created_at"]) or now,
+        "expires_at": moment(row["expires_at"]),
+        "exchange_count": row["exchange_count"] or 0,
+        "last_exchanged": moment(row["last_exchanged_at"]),
     }
 
 

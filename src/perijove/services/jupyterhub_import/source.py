@@ -5,7 +5,8 @@ migrations would fill them. The tables are small next to what they describe; the
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -26,8 +27,8 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from perijove.config.database import DatabaseURLError, async_url
 from perijove.domain.errors import Invalid, Unavailable
@@ -170,17 +171,24 @@ def source_url(text_url: str, *, directory: Path | None = None) -> URL:
 
 async def read(url: URL) -> Source:
     """Everything, as of one moment. Raises `Unavailable`, and `Invalid` when it is not JupyterHub's."""
+    try:
+        async with opened(url) as connection:
+            return await connection.run_sync(_read, url)
+    except (DBAPIError, OSError) as error:
+        reason = getattr(error, "orig", None) or error
+        raise Unavailable(f"JupyterHub's database cannot be read: {reason}") from error
+
+
+@asynccontextmanager
+async def opened(url: URL) -> AsyncIterator[AsyncConnection]:
+    """A connection in a transaction that the database itself keeps from writing."""
     address, arguments = connecting(_read_only(url))
     engine = create_async_engine(address, connect_args={**arguments, **_read_only_session(url)})
     try:
         async with engine.connect() as connection:
             await connection.execute(text(_BEGINNINGS.get(url.get_backend_name(), "BEGIN")))
-            found = await connection.run_sync(_read, url)
+            yield connection
             await connection.rollback()
-            return found
-    except (OperationalError, DBAPIError, OSError) as error:
-        reason = getattr(error, "orig", None) or error
-        raise Unavailable(f"JupyterHub's database cannot be read: {reason}") from error
     finally:
         await engine.dispose()
 
@@ -240,9 +248,7 @@ def _read(connection: Connection, url: URL) -> Source:
 
 def _rows(connection: Connection, table: Table, columns: set[str]) -> Sequence[SourceRow]:
     wanted = [column for column in table.columns if column.name in columns]
-    statement = select(*wanted)
-    if "id" in table.columns:
-        statement = statement.order_by(table.c.id)
+    statement = select(*wanted).order_by(*([table.c.id] if "id" in table.columns else wanted))
     absent = dict.fromkeys(column.name for column in table.columns if column.name not in columns)
     return [{**absent, **row._mapping} for row in connection.execute(statement)]  # noqa: SLF001 - the documented view
 

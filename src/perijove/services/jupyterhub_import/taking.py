@@ -72,6 +72,8 @@ class _Taking:
     services: dict[int, int] = field(default_factory=dict)
     roles: dict[int, int] = field(default_factory=dict)
     servers: dict[int, int] = field(default_factory=dict)
+    # Their ids in JupyterHub.
+    running: set[int] = field(default_factory=set)
     clients: set[str] = field(default_factory=set)
     names: dict[int, str] = field(default_factory=dict)
 
@@ -92,6 +94,7 @@ class _Taking:
         await self._clients(tx)
         await self._tokens(tx)
         await self._shares(tx)
+        await self._share_codes(tx)
         for kind, table, why in _NEVER:
             if count := len(source.rows(table)):
                 report.left[kind, why] = [""] * count
@@ -291,6 +294,7 @@ class _Taking:
         for row, values in zip(wanted, new, strict=True):
             self.servers[row["id"]] = ids[values["user_id"], values["name"]]
             if values["url"]:
+                self.running.add(row["id"])
                 data = {"user": self.names[row["user_id"]], "name": values["name"]}
                 tx.emit(Event(Kind.SERVER, str(self.servers[row["id"]]), data))
         self.report.take("servers", len(new))
@@ -339,7 +343,7 @@ class _Taking:
         at: dict[str, int] = {}
         named: dict[int, dict[str, int]] = {}
         for row in self.source.rows("spawners"):
-            if row["id"] in self.servers and row["server_id"] in listening:
+            if row["id"] in self.running:
                 at[listening[row["server_id"]]] = self.servers[row["id"]]
                 named.setdefault(row["user_id"], {})[row["name"] or ""] = self.servers[row["id"]]
         new = []
@@ -403,6 +407,22 @@ class _Taking:
         await _insert(tx, schema.shares, new)
         self.report.take("shares", len(new))
 
+    async def _share_codes(self, tx: "Transaction") -> None:
+        new = []
+        for row in self.source.rows("share_codes"):
+            server_id = self.servers.get(row["spawner_id"])
+            expires = mapping.moment(row["expires_at"])
+            if server_id is None:
+                self.report.leave("share codes", "", "of servers that were not taken")
+            elif expires is not None and expires <= tx.now:
+                self.report.leave("share codes", "", "expired")
+            elif not imported_hashes.is_imported(row["hashed"] or ""):
+                self.report.leave("share codes", "", "without a hash that can be checked")
+            else:
+                new.append(mapping.share_code_values(row, server_id=server_id, now=tx.now))
+        await _insert(tx, schema.share_codes, new)
+        self.report.take("share codes", len(new))
+
     # -- secrets
 
     async def check_auth_states(self) -> None:
@@ -425,10 +445,7 @@ class _Taking:
             )
 
 
-_NEVER = (
-    ("OAuth codes", "oauth_codes", "they are good for minutes; the login is repeated by itself"),
-    ("share codes", "share_codes", "they are good for a day; make new ones"),
-)
+_NEVER = (("OAuth codes", "oauth_codes", "they are good for minutes; the login is repeated by itself"),)
 
 
 def _is_server(pid: int, mounted: str) -> bool:
