@@ -13,7 +13,7 @@ from perijove.testing.inside import hub_inside
 
 # Read when this is imported: the suite takes every PERIJOVE_ variable out of its environment.
 PICTURES = os.environ.get("PERIJOVE_TEST_PICTURES", "")
-FREE, HELD = "claim-miksch-40win-2edtu-2edk", "claim-miksch-win-tu-dk---0d9c1a2b--gpu"
+FREE, HELD = "claim-miksch-40win-2edtu-2edk", "claim-miksch-win-dtu-dk---0d9c1a2b--gpu"
 
 
 def volume(name, **facts):
@@ -24,11 +24,11 @@ def volume(name, **facts):
 async def picture(page, name):
     """For whoever changes how it looks: with PERIJOVE_TEST_PICTURES, a directory."""
     if PICTURES:
-        await page.screenshot(path=Path(PICTURES) / f"{name}.png")
+        await page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
 
 
 async def test_a_users_volumes_open_in_the_list_and_go_after_a_question(page, tmp_path, enter):
-    user = "miksch@win.tu.dk"
+    user = "miksch@win.dtu.dk"
     async with hub_inside(tmp_path, redirect_to_server=False) as inside:
         await create_users(inside.hub, [user], actor="test")
         inside.spawners.storage = FakeStorage()
@@ -39,7 +39,7 @@ async def test_a_users_volumes_open_in_the_list_and_go_after_a_question(page, tm
         row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=user))
         await row.get_by_text("Storage").click()
         await expect(row.get_by_text(FREE)).to_be_visible()
-        await expect(row.get_by_text("Cannot be deleted: it is held by")).to_be_visible()
+        await expect(row.get_by_text(f"Used by {holder}")).to_be_visible()
         await picture(page, "storage")
         await page.set_viewport_size({"width": 390, "height": 844})
         await expect(row.get_by_role("button", name="Delete volume")).to_be_visible()

@@ -13,13 +13,16 @@ from perijove.cli import (
     check,
     db,
     deploy,
+    events,
     hub,
+    logs,
     migrate,
     proxy,
     render,
     rollback,
     schema,
     status,
+    storage,
     token,
     uninstall,
     up,
@@ -57,6 +60,9 @@ def _root(
 for module in (up, hub, proxy, check, migrate, schema, render, deploy, status, rollback, uninstall, token):
     module.register(app)
 app.add_typer(users.app, name="users")
+app.add_typer(storage.app, name="storage")
+for module in (logs, events):
+    module.register(app)
 app.add_typer(db.app, name="db")
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from kubespawner.slugs import escape_slug, is_valid_label, multi_slug, safe_slug
+from perijove.domain import slugs
 
 USERNAME: Final = "hub.jupyter.org/username"
 SERVERNAME: Final = "hub.jupyter.org/servername"
@@ -37,15 +37,14 @@ def owner_of(claim: Mapping[str, Any]) -> tuple[str, str] | None:
     return str(annotations[USERNAME]), str(annotations.get(SERVERNAME, ""))
 
 
+def is_marked(claim: Mapping[str, Any]) -> bool:
+    """Made by KubeSpawner, as it says itself."""
+    labels = claim["metadata"].get("labels") or {}
+    return owner_of(claim) is not None or labels.get(COMPONENT) == STORAGE or USERNAME in labels
+
+
 def looks_like_a_users(claim: Mapping[str, Any]) -> bool:
-    metadata = claim["metadata"]
-    labels = metadata.get("labels") or {}
-    return (
-        owner_of(claim) is not None
-        or labels.get(COMPONENT) == STORAGE
-        or USERNAME in labels
-        or str(metadata["name"]).startswith(_PREFIX)
-    )
+    return is_marked(claim) or str(claim["metadata"]["name"]).startswith(_PREFIX)
 
 
 def may_be_of(claim: Mapping[str, Any], user: str, servers: Iterable[str] = (), templates: Iterable[str] = ()) -> bool:
@@ -61,14 +60,19 @@ def may_be_of(claim: Mapping[str, Any], user: str, servers: Iterable[str] = (), 
 
 def label_values(user: str) -> tuple[str, ...]:
     """Of the label of KubeSpawner 7 and of those before."""
-    values = (safe_slug(user, is_valid=is_valid_label), escape_slug(user))
-    return tuple(dict.fromkeys(value for value in values if value and is_valid_label(value)))
+    values = (slugs.safe_label(user), slugs.escaped(user))
+    return tuple(dict.fromkeys(value for value in values if value and slugs.is_label(value)))
 
 
 def names_of(user: str, servers: Iterable[str] = (), templates: Iterable[str] = ()) -> Iterator[str]:
     """What the claims of a user's servers are called, under any scheme."""
-    for server in dict.fromkeys(["", *servers]):
-        for template in dict.fromkeys([*templates, *TEMPLATES]):
+    return expanded(user, ["", *servers], [*templates, *TEMPLATES])
+
+
+def expanded(user: str, servers: Iterable[str], templates: Iterable[str]) -> Iterator[str]:
+    """KubeSpawner's templates of names, under the scheme it has and the one it had."""
+    for server in dict.fromkeys(servers):
+        for template in dict.fromkeys(templates):
             for fields in (_safe(user, server), _escape(user, server)):
                 try:
                     name = template.format(**fields)
@@ -86,34 +90,34 @@ def decoded(name: str) -> str:
         user = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].replace("-", "")).decode(), name[len(_PREFIX) :])
     except UnicodeDecodeError:
         return ""
-    return user if user.isprintable() and _PREFIX + escape_slug(user) == name else ""
+    return user if user.isprintable() and _PREFIX + slugs.escaped(user) == name else ""
 
 
 def _escape(user: str, server: str) -> dict[str, str]:
-    username, servername = escape_slug(user), escape_slug(server)
+    username, servername = slugs.escaped(user), slugs.escaped(server)
     both = f"{username}--{servername}" if server else username
     return _fields(user, server, username, servername, both)
 
 
 def _safe(user: str, server: str) -> dict[str, str]:
-    username = safe_slug(user, max_length=_SLUG_LENGTH)
+    username = slugs.safe(user, _SLUG_LENGTH)
     if not server:
         return _fields(user, server, username, "", username)
-    servername = safe_slug(server, max_length=_SLUG_LENGTH)
+    servername = slugs.safe(server, _SLUG_LENGTH)
     both = f"{username}--{servername}"
     if len(both) > _SLUG_LENGTH:
-        both = multi_slug([user, server], max_length=_SLUG_LENGTH)
+        both = slugs.joined(user, server)
     return _fields(user, server, username, servername, both)
 
 
 def _fields(user: str, server: str, username: str, servername: str, both: str) -> dict[str, str]:
-    escaped, escaped_server = escape_slug(user), escape_slug(server)
+    escaped, escaped_server = slugs.escaped(user), slugs.escaped(server)
     return {
         "username": username,
         "servername": servername,
         "user_server": both,
-        "safe_username": safe_slug(user, max_length=_SLUG_LENGTH),
-        "safe_servername": safe_slug(server, max_length=_SLUG_LENGTH) if server else "",
+        "safe_username": slugs.safe(user, _SLUG_LENGTH),
+        "safe_servername": slugs.safe(server, _SLUG_LENGTH) if server else "",
         "safe_user_server": both,
         "escaped_username": escaped,
         "escaped_servername": escaped_server,
