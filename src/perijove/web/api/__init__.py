@@ -1,5 +1,6 @@
 """The REST API of JupyterHub, below `<base_url>hub/api`. Each module lists its endpoints with their scopes."""
 
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from perijove.services.context import HubContext
@@ -17,7 +18,9 @@ from perijove.web.api import (
     tokens,
     users,
 )
+from perijove.web.api.endpoint import Call, Endpoint, Operation
 from perijove.web.api.me import fast_paths
+from perijove.web.api.openapi.document import document
 
 __all__ = ["ENDPOINTS", "fast_paths", "routes"]
 
@@ -37,6 +40,12 @@ ENDPOINTS = [
 ]
 
 
+async def describe(call: Call) -> Response:
+    """The document is the same for everybody: it says what there is, not what is on this hub."""
+    return call.json(document(ENDPOINTS, call.hub.options.base_url))
+
+
 def routes(hub: HubContext) -> list[BaseRoute]:
     """Paths relative to `<base_url>hub`."""
-    return [endpoint.route(hub) for endpoint in ENDPOINTS]
+    described = Endpoint("/openapi.json", GET=Operation(describe, public=True))
+    return [endpoint.route(hub) for endpoint in (*ENDPOINTS, described)]
