@@ -13,6 +13,7 @@ from perijove.cli.exits import CommandFailed, Exit
 from perijove.cli.options import DataDir, Files
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
     from sqlalchemy.engine import URL
 
 app = typer.Typer(help="Look after the database.", no_args_is_help=True)
@@ -34,10 +35,14 @@ def upgrade(*, files: Files = None, data_dir: DataDir) -> None:
     """Bring the schema to this version, after a copy of the file was made. A hub does this when it starts."""
     from perijove.cli.failures import explained
     from perijove.store import migrate
+    from perijove.store.database import mapped_errors
 
     url = _url(files, data_dir)
-    with explained():
+    with explained(), mapped_errors():
         found = migrate.upgrade(url)
+    if found > migrate.HEAD:
+        out.print(f"schema {found} is of a newer release; this one may use it")
+        return
     before = f"from {found}" if found else "a new database"
     out.print("already up to date" if found == migrate.HEAD else f"upgraded ({before}) to {migrate.HEAD}")
 
@@ -71,30 +76,32 @@ def backup(
 @app.command(epilog="[bold]Example[/]\n\n  perijove db info")
 def info(*, files: Files = None, data_dir: DataDir) -> None:
     """Show where the database is, its schema, and how many rows it holds."""
-    from sqlalchemy import create_engine, func, inspect, select
-    from sqlalchemy.exc import OperationalError
-
-    from perijove.store import migrate, schema
+    from perijove.cli.failures import explained
+    from perijove.store import engines, migrate
+    from perijove.store.database import mapped_errors
 
     url = _url(files, data_dir)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         raise CommandFailed(f"There is no database at {url.database} yet.", code=Exit.UNAVAILABLE)
-    engine = create_engine(url)
+    with explained(), mapped_errors():
+        found, counts = engines.blocking(url, _look)
     table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("database", url.render_as_string(hide_password=True))
-    try:
-        with engine.connect() as connection:
-            found = migrate.current(connection)
-            table.add_row(
-                "schema", found if found == migrate.HEAD else f"{found or 'none'} (this release: {migrate.HEAD})"
-            )
-            present = set(inspect(connection).get_table_names())
-            for name in ("users", "servers", "groups", "tokens", "sessions"):
-                if name in present:
-                    count = connection.scalar(select(func.count()).select_from(schema.metadata.tables[name]))
-                    table.add_row(name, str(count))
-    except OperationalError as error:
-        raise CommandFailed(f"The database does not answer: {error.orig}", code=Exit.UNAVAILABLE) from error
-    finally:
-        engine.dispose()
+    table.add_row("database", url.set(query={}).render_as_string(hide_password=True))
+    table.add_row("schema", found if found == migrate.HEAD else f"{found or 'none'} (this release: {migrate.HEAD})")
+    for name, count in counts.items():
+        table.add_row(name, str(count))
     out.print(table)
+
+
+def _look(connection: "Connection") -> tuple[str, dict[str, int]]:
+    from sqlalchemy import func, inspect, select
+
+    from perijove.store import migrate, schema
+
+    present = set(inspect(connection).get_table_names())
+    tables = [schema.metadata.tables[name] for name in ("users", "servers", "groups", "tokens", "sessions")]
+    return migrate.current(connection), {
+        table.name: connection.scalar(select(func.count()).select_from(table)) or 0
+        for table in tables
+        if table.name in present
+    }

@@ -19,7 +19,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except Unavailable as error:
-        raise CommandFailed(str(error), code=Exit.UNAVAILABLE) from error
+        raise CommandFailed(f"{error}{_reason(error)}", code=Exit.UNAVAILABLE) from error
     except HubError as error:
         raise CommandFailed(str(error), code=Exit.FAILURE) from error
     except (PluginMisconfigured, PluginNotFound) as error:
@@ -28,3 +28,9 @@ def explained() -> Iterator[None]:
         raise CommandFailed(
             f"The database URL cannot be used: {error}", remedy="Check hub.db.", code=Exit.USAGE
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the database's driver said, which is for operators alone."""
+    cause = getattr(error.__cause__, "orig", None) or error.__cause__
+    return f" ({cause})" if cause is not None and str(cause) else ""

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from perijove.domain.errors import Invalid
+from perijove.domain.errors import Invalid, Unavailable
 from perijove.store import sqlite
 
 T = TypeVar("T")
@@ -83,6 +83,9 @@ def _postgresql(url: URL) -> tuple[URL, dict[str, Any]]:
             return await asyncpg.connect(dsn, **given)
         except (asyncpg.ClientConfigurationError, FileNotFoundError, ssl.SSLError) as error:
             raise Invalid(f"The options of the database's URL do not work: {error}") from error
+        except asyncpg.PostgresError as error:
+            # A wrong password, a missing database, a server that starts or is full: none of a visitor's business.
+            raise Unavailable("The hub's database refuses the connection.") from error
 
     arguments["async_creator_fn"] = connect
     return url.set(drivername="postgresql+asyncpg", query={}), arguments

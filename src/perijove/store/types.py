@@ -97,7 +97,7 @@ TEXT = Text().with_variant(Text(collation="C"), "postgresql").with_variant(_Exac
 JSON = PLAIN_JSON().with_variant(_TextJSON(), "mysql", "mariadb")
 BLOB = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 # MySQL's FLOAT has seven digits.
-FLOAT = PlainFloat().with_variant(mysql.DOUBLE(), "mysql", "mariadb")
+FLOAT = PlainFloat().with_variant(mysql.DOUBLE(asdecimal=False), "mysql", "mariadb")
 # SQLite makes only INTEGER PRIMARY KEY auto-incrementing.
 ID = BigInteger().with_variant(Integer(), "sqlite")
 

@@ -38,6 +38,7 @@ from perijove.testing.tls import Authority
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 USER = "perijove"
+_MEMORY, _ROOM = "/dev/shm", 1 << 30  # noqa: S108 - names below it are made by mkdtemp
 # Where Debian keeps programs that are not for everybody's PATH.
 _DIRECTORIES = ("/usr/lib/postgresql/*/bin", "/usr/sbin", "/usr/local/sbin")
 
@@ -62,6 +63,14 @@ def _program(name: str, package: str) -> str:
     return found
 
 
+def _roomy_memory() -> str | None:
+    """MariaDB waits for the disk several times a table; in memory a new database takes a tenth of the time."""
+    with suppress(OSError):
+        if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM:
+            return _MEMORY
+    return None
+
+
 class DatabaseServer(ABC):
     """One server process with its directory. A context manager: started on entry, gone on exit."""
 
@@ -78,7 +87,7 @@ class DatabaseServer(ABC):
         self._made = 0
         self.find_programs()
         # Not below pytest's own directories, which only their owner may enter. Short, for sockets' sake.
-        self.directory = Path(tempfile.mkdtemp(prefix="perijove-db-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="perijove-db-", dir=_roomy_memory()))
         self._user = pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
         self.tls = Authority(self.directory)
         self._certificate, self._key = self.tls.issue("localhost", "localhost", host)
@@ -337,6 +346,7 @@ class MariaDB(DatabaseServer):
             # Written to the system at each commit, which a killed process does not take back.
             "innodb-flush-log-at-trx-commit": 2,
             "innodb-buffer-pool-size": "64M",
+            "innodb-log-file-size": "16M",
             "ssl-cert": self._certificate,
             "ssl-key": self._key,
             "ssl-ca": self.tls.ca,
