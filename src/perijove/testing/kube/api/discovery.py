@@ -90,7 +90,48 @@ def _entries(resource: Resource) -> list[Object]:
     return entries
 
 
+def openapi(registry: Registry, parts: list[str]) -> Object | None:
+    """Below `/openapi`."""
+    match parts:
+        case ["v2"]:
+            return openapi_v2()
+        case ["v3"]:
+            return openapi_v3(registry)
+        case ["v3", "api", version_name]:
+            return openapi_v3_of(registry, "", version_name)
+        case ["v3", "apis", group_name, version_name]:
+            return openapi_v3_of(registry, group_name, version_name)
+    return None
+
+
 def openapi_v2() -> Object:
     """The published definitions, as far as clients look."""
     info = {"title": "Kubernetes", "version": f"v{schemas.VERSION}.0"}
     return {"swagger": "2.0", "info": info, "paths": {}, "definitions": schemas.definitions()}
+
+
+def openapi_v3(registry: Registry) -> Object:
+    """Which documents there are, one for each version of each group."""
+    versions = sorted({_root(resource) for resource in registry})
+    return {"paths": {one: {"serverRelativeURL": f"/openapi/v3/{one}"} for one in versions}}
+
+
+def openapi_v3_of(registry: Registry, group_name: str, version_name: str) -> Object | None:
+    """Operations that write, with the parameter that tells clients to leave validation to the server."""
+    found = [one for one in registry if (one.group, one.version) == (group_name, version_name)]
+    if not found:
+        return None
+    info = {"title": "Kubernetes", "version": f"v{schemas.VERSION}.0"}
+    parameter = {"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}
+    paths: Object = {}
+    for one in found:
+        kind = {"group": one.group, "version": one.version, "kind": one.kind}
+        where = "namespaces/{namespace}/" if one.namespaced else ""
+        path = f"/{_root(one)}/{where}{one.plural}"
+        operation = {"parameters": [parameter], "x-kubernetes-group-version-kind": kind, "responses": {}}
+        paths |= {path: {"post": operation}, f"{path}/{{name}}": {"patch": operation}}
+    return {"openapi": "3.0.0", "info": info, "paths": paths}
+
+
+def _root(resource: Resource) -> str:
+    return f"apis/{resource.api_version}" if resource.group else f"api/{resource.version}"

@@ -138,10 +138,8 @@ class ApiServer:
                 body = discovery.group(self.registry, group)
             case ["apis", group, version]:
                 body = discovery.resources(self.registry, group, version)
-            case ["openapi", "v2"]:
-                body = discovery.openapi_v2()
-            case ["openapi", "v3"]:
-                body = {"paths": {}}
+            case ["openapi", *rest]:
+                body = discovery.openapi(self.registry, rest)
         return body
 
 
