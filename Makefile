@@ -7,6 +7,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Older single-user servers, which tests run against the hub.
 SINGLEUSER5 ?= build/singleuser5
+# Helm, for the tests of the chart; made where there is a Python for it.
+HELM ?= build/helm
+# Sends requests made from the OpenAPI document.
+OPENAPI ?= build/openapi
 # What the fuzzer needs; atheris has wheels for some versions of Python only.
 FUZZ ?= build/fuzz
 ARGS ?=
@@ -32,11 +36,18 @@ $(SINGLEUSER5)/.stamp: requirements/singleuser5.txt scripts/install
 	@scripts/install $(SINGLEUSER5) requirements/singleuser5.txt --no-checkout
 	@touch $@
 
+$(HELM)/.stamp: requirements/helm.txt scripts/install scripts/install-helm
+	@scripts/install-helm $(HELM)
+
+$(OPENAPI)/.stamp: requirements/openapi.txt scripts/install
+	@scripts/install $(OPENAPI) requirements/openapi.txt --no-checkout
+	@touch $@
+
 up: $(VENV)/.run-stamp ## A working hub on http://127.0.0.1:8000 (ARGS="--port 8123 -f config.yaml")
 	@exec $(BIN)/perijove up $(ARGS)
 
 # A file stays with one worker, so that its servers are started once, and the longest come first.
-test: $(VENV)/.dev-stamp $(SINGLEUSER5)/.stamp ## The whole test suite, with everything it needs (ARGS="-k login -x", WORKERS=0)
+test: $(VENV)/.dev-stamp $(SINGLEUSER5)/.stamp $(OPENAPI)/.stamp $(HELM)/.stamp ## The whole test suite, with everything it needs (ARGS="-k login -x", WORKERS=0)
 	@scripts/system-packages test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

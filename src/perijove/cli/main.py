@@ -11,6 +11,7 @@ import typer
 from perijove import __version__
 from perijove.cli import (
     check,
+    controller,
     db,
     deploy,
     events,
@@ -57,7 +58,7 @@ def _root(
     """A multi-user notebook hub that scales out."""
 
 
-for module in (up, hub, proxy, check, migrate, schema, render, deploy, status, rollback, uninstall, token):
+for module in (up, hub, proxy, check, migrate, schema, render, deploy, status, rollback, uninstall, controller, token):
     module.register(app)
 app.add_typer(users.app, name="users")
 app.add_typer(storage.app, name="storage")

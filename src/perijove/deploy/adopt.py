@@ -56,6 +56,20 @@ def _merge(into: Object, other: Object) -> None:
         _merge(into.setdefault(key, {}), below)
 
 
+def editors(item: Object) -> frozenset[str]:
+    """Who wrote to an object without declaring fields as theirs: people with `kubectl edit`, scripts.
+
+    Server-side apply is such a declaration, and so is a write through `scale`.
+    """
+    entries = item["metadata"].get("managedFields") or ()
+    declared = {entry.get("manager", "") for entry in entries if _is_declared(entry)}
+    return frozenset(entry.get("manager", "") for entry in entries) - declared
+
+
+def _is_declared(entry: Object) -> bool:
+    return entry.get("operation") == "Apply" or entry.get("subresource") == "scale"
+
+
 def is_ours(item: Object) -> bool:
     """Whether our manager applied it, ever."""
     return any(_is_ours(entry) for entry in item["metadata"].get("managedFields") or ())

@@ -17,7 +17,7 @@ from perijove.config.problems import Note
 from perijove.deploy import existing, images, plan
 from perijove.deploy.apply import Applier
 from perijove.deploy.diff import cleaned
-from perijove.deploy.errors import DeployFailed, LockLost, NamespaceMissing
+from perijove.deploy.errors import DeployFailed, LockLost, NamespaceMissing, OtherDeployer
 from perijove.deploy.existing import HelmObjects
 from perijove.deploy.history import History, Revision, State
 from perijove.deploy.inventory import Inventory
@@ -113,11 +113,18 @@ class Deployment:
 
     def check_deployer(self, inventory: Inventory) -> None:
         """Raises `DeployFailed`."""
-        if inventory.exists and inventory.deployer == "controller" and self.wishes.deployer == "person":
-            raise DeployFailed(
+        if not inventory.exists or inventory.deployer == self.wishes.deployer:
+            return
+        if inventory.deployer == "controller":
+            raise OtherDeployer(
                 f"the release {inventory.release} is deployed by its controller, which would undo this",
                 remedy="Change the values of its Helm release or GitOps application instead.",
             )
+        raise OtherDeployer(
+            f"the release {inventory.release} is deployed with `perijove deploy`, and nothing of it was changed",
+            remedy=f"To hand it over: kubectl -n {inventory.namespace} patch configmap {inventory.ref.name} "
+            """--type merge -p '{"data": {"deployer": "controller"}}'""",
+        )
 
     async def _make_namespace(self, prepared: Prepared) -> None:
         namespace = self.wishes.namespace
@@ -149,7 +156,7 @@ class Deployment:
         if prepared.before:
             await images.pull(stage.applier, self.wishes, prepared.before, prepared.manifests)
         history = self.history(prepared.release.name)
-        if prepared.helm and not prepared.inventory.exists:
+        if prepared.helm.objects and not prepared.inventory.exists:
             await self._remember_helm(history, prepared)
         lock.check()
         revision = await history.begin(prepared.manifests, "deploy")

@@ -28,6 +28,10 @@ class AlreadyRunning(DeployFailed):
     """Somebody else deploys this release right now."""
 
 
+class OtherDeployer(DeployFailed):
+    """The chart's controller deploys this release, or a person does, and not the one who asks."""
+
+
 class LockLost(DeployFailed):
     """Somebody else took over while this process stood still."""
 

@@ -149,6 +149,9 @@ def is_of_helm(item: Object, release: str, namespace: str) -> bool:
     if metadata.get("ownerReferences"):
         return False
     annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
+    if labels.get(names.PART_LABEL) == names.CHART:
+        # Our own chart's: they are Helm's for good.
+        return False
     if (by := annotations.get(names.HELM_RELEASE)) is not None:
         return bool(by == release and annotations.get(names.HELM_NAMESPACE, namespace) == namespace)
     if not metadata.get("namespace"):

@@ -27,6 +27,8 @@ LEASE_SECONDS: Final = 15
 RENEW_SECONDS: Final = 4.0
 LOOK_SECONDS: Final = 1.0
 RENEWING: Final = "renew the deploy lock"
+# Of this process, whatever number it has.
+_LIFE: Final = secrets.token_hex(4)
 
 
 def _identity() -> str:
@@ -36,7 +38,12 @@ def _identity() -> str:
     except (OSError, KeyError):
         # A container's user may have no name.
         user = f"uid-{os.getuid()}"
-    return f"{user}@{socket.gethostname()}/{process_number()}/{secrets.token_hex(4)}"
+    return f"{user}@{_host()}/{process_number()}/{_LIFE}-{secrets.token_hex(4)}"
+
+
+def _host() -> str:
+    # Container runtimes set it to the pod's name, also where a pod has the name of its node.
+    return os.environ.get("HOSTNAME") or socket.gethostname()
 
 
 def process_number() -> int:
@@ -196,8 +203,11 @@ def _is_dead_here(holder: str) -> bool:
     """Whether it was a process of this machine that is no more."""
     name, _, rest = holder.partition("/")
     process = rest.partition("/")[0]
-    if name.rpartition("@")[2] != socket.gethostname() or not process.isdigit():
+    if name.rpartition("@")[2] != _host() or not process.isdigit():
         return False
+    if int(process) == process_number():
+        # A container that was started again has the same numbers as before.
+        return not rest.partition("/")[2].startswith(_LIFE)
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:

@@ -10,6 +10,8 @@ PART_LABEL: Final = "perijove.io/part"
 REVISION_LABEL: Final = "perijove.io/revision"
 INVENTORY: Final = "inventory"
 REVISION: Final = "revision"
+# What our chart itself consists of, besides what its controller deploys.
+CHART: Final = "chart"
 # On what belongs to the whole cluster: the namespace of the release that it is for.
 NAMESPACE: Final = "perijove.io/namespace"
 # "true" on any object: it is left alone when the configuration no longer asks for it.

@@ -25,6 +25,7 @@ _REPLACEABLE: Final = frozenset(
 )
 _IMMUTABLE: Final = ("immutable", "cannot change roleRef", "may not be changed", "Forbidden: updates to")
 _AT_ONCE: Final = 8
+_REPLICAS: Final = ".spec.replicas"
 _TAKE_OVER: Final = (
     "If this release was installed by Helm and Perijove is to have it now, add --take-over: volumes, the load "
     "balancer's address and users' pods stay."
@@ -84,6 +85,8 @@ class Rights:
 
     take_over: bool = False
     force_conflicts: bool = False
+    # Take back what somebody edited by hand, and leave to others what they declared as theirs.
+    undo_edits: bool = False
 
 
 def marked(manifest: Object, namespace: str) -> Object:
@@ -172,6 +175,14 @@ class _Planner:
         managers = frozenset(held.manager for held in conflicts)
         if self.rights.take_over and not self._is_known(ref):
             return await self._tried(ref, manifest, before, managers | self._taken(before))
+        if self.rights.undo_edits and before is not None:
+            if managers <= adopt.editors(before):
+                return await self._tried(ref, manifest, before, managers | self._taken(before))
+            if {held.field for held in conflicts} == {_REPLICAS} and "replicas" in manifest["spec"]:
+                # An autoscaler's. Leaving the field out gives it up; what it was set to stays.
+                self.warnings.append(f"{ref}: its replicas are left to {', '.join(sorted(managers))}")
+                spec = {key: value for key, value in manifest["spec"].items() if key != "replicas"}
+                return await self._tried(ref, {**manifest, "spec": spec}, before, self._taken(before))
         by_helm = managers & adopt.HELM_MANAGERS
         reason = "others manage fields of it:"
         remedy = _TAKE_OVER if by_helm else _FORCE

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from perijove.deploy import plan
 from perijove.deploy.apply import Applier
@@ -14,6 +15,8 @@ from perijove.deploy.waiting import WAITED_FOR, Waiting
 from perijove.deploy.wishes import Wishes
 from perijove.kube.client import Client
 from perijove.kube.refs import Ref
+
+_WHATEVER_IT_TAKES: Final = Rights(force_conflicts=True)
 
 
 @dataclass(kw_only=True)
@@ -47,14 +50,12 @@ class Stage:
         await self.inventory.save(self.client)
 
 
-async def restore(stage: Stage, revision: Revision) -> None:
+async def restore(stage: Stage, revision: Revision, *, rights: Rights = _WHATEVER_IT_TAKES) -> None:
     """Apply what a revision consisted of, and wait for it. Raises `DeployFailed`.
 
     What others hold by now is taken: going back has to work. Claims are not part of it.
     """
-    rights = Rights(force_conflicts=True)
-    manifests = [one for one in revision.manifests if one["kind"] not in plan.PROTECTED]
-    planned = await plan.plan(stage.client, manifests, stage.inventory, rights)
+    planned = await plan_back(stage.client, revision, stage.inventory, rights)
     known = {ref.identity for ref in stage.inventory.objects}
     # What Helm made and we never managed stays nobody's, so that no later deploy deletes it unasked.
     own = [step.ref for step in planned.steps if step.action is Action.CREATE or step.ref.identity in known]
@@ -62,6 +63,11 @@ async def restore(stage: Stage, revision: Revision) -> None:
     await stage.put(planned, own)
     await stage.applier.delete(planned.prune)
     await stage.forget_all_but([*own, *planned.kept])
+
+
+async def plan_back(client: Client, revision: Revision, inventory: Inventory, rights: Rights) -> Plan:
+    manifests = [one for one in revision.manifests if one["kind"] not in plan.PROTECTED]
+    return await plan.plan(client, manifests, inventory, rights)
 
 
 async def choose(history: History, number: int | None) -> Revision:

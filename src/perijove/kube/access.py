@@ -56,7 +56,8 @@ async def find(kubeconfig: Path | None = None, context: str | None = None) -> Ac
     if files := os.environ.get("KUBECONFIG"):
         return await _from_files(files, context)
     standard = Path.home() / ".kube" / "config"
-    if standard.exists() or context is not None:
+    # A pod's user may have a home that it may not look into.
+    if os.access(standard, os.R_OK) or context is not None:
         return await _from_files(str(standard), context)
     if os.environ.get(_HOST_VARIABLE) and (_ACCOUNT / "token").exists():
         return _from_pod()

@@ -1,0 +1,82 @@
+"""The chart with Helm itself: install, upgrade, roll back, uninstall, and what its controller makes of it."""
+
+import pytest
+from ruamel.yaml import YAML
+
+from perijove.testing.deploying import config_text
+from perijove.testing.helm import Helm
+from perijove.testing.waiting import until
+
+HUB = ("perijove.io/v1alpha1", "Hub", "jhub")
+CONTROLLER = ("apps/v1", "Deployment", "perijove-jhub-controller")
+
+
+def values(**changes):
+    return YAML(typ="safe").load(config_text(**changes))
+
+
+@pytest.fixture
+def helm(cluster):
+    return Helm.or_skip(cluster.kubeconfig, cluster.namespace)
+
+
+async def conditions(releases):
+    """Those about the newest generation."""
+    hub = await releases.get(*HUB)
+    status = hub.get("status") or {}
+    if status.get("observedGeneration") != hub["metadata"]["generation"]:
+        return {}
+    return {one["type"]: one for one in status["conditions"]}
+
+
+async def until_condition(releases, kind, reason=""):
+    async def holds():
+        found = (await conditions(releases)).get(kind)
+        return found if found and found["status"] == "True" and reason in ("", found["reason"]) else None
+
+    try:
+        return await until(holds, seconds=30, every=0.1)
+    except TimeoutError:
+        raise AssertionError(f"{await conditions(releases)}\n{await said(releases)}") from None
+
+
+async def said(releases):
+    """What the controller's container printed."""
+    pods = await releases.client.list(
+        "v1", "Pod", releases.namespace, labels="app.kubernetes.io/name=perijove-controller"
+    )
+    where = [(releases.namespace, pod["metadata"]["name"], "controller") for pod in pods.items]
+    restarted = [pod["status"]["containerStatuses"][0]["restartCount"] > 0 for pod in pods.items]
+    logs = [await releases.client.logs(*one, previous=was) for one, was in zip(where, restarted, strict=True)]
+    return "\n".join(logs)
+
+
+async def test_a_config_yaml_is_installed_upgraded_rolled_back_and_uninstalled_with_helm(helm, releases):
+    await helm.install("jhub", values(), wait=False)
+    await until_condition(releases, "Ready")
+    hub = await releases.get("apps/v1", "Deployment", "hub")
+    assert hub["status"]["availableReplicas"] == 1
+    events = await releases.client.list("v1", "Event", releases.namespace, fields="involvedObject.kind=Hub")
+    assert {"Deploying", "Deployed"} <= {one["reason"] for one in events.items}
+
+    # Helm waits for the controller's pod, and that for the release.
+    await helm.upgrade("jhub", values(hub="other"), wait=True, timeout=60)
+    assert (await conditions(releases))["Ready"]["status"] == "True"
+    assert variables(await releases.get("apps/v1", "Deployment", "hub"))["BEHAVIOUR"] == "other"
+
+    # What `helm rollback` does; the package's own call of it fails for want of a wait strategy.
+    await helm.upgrade("jhub", values(), wait=False)
+    await until_condition(releases, "Ready")
+    assert variables(await releases.get("apps/v1", "Deployment", "hub"))["BEHAVIOUR"] == ""
+
+    await helm.run("uninstall", release_name="jhub", wait=True, timeout=60)
+    left = [await releases.find(*what) for what in (CONTROLLER, HUB, ("apps/v1", "Deployment", "hub"))]
+    assert left == [None, None, None]
+    assert await releases.find("v1", "PersistentVolumeClaim", "hub-db-dir") is not None
+    listing = await releases.client.list("v1", "Secret", releases.namespace)
+    assert [item["metadata"]["name"] for item in listing.items] == ["hub"]
+    assert (await releases.client.list("coordination.k8s.io/v1", "Lease", releases.namespace)).items == []
+
+
+def variables(deployment):
+    return {one["name"]: one.get("value") for one in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
