@@ -1,10 +1,11 @@
--- Requests of one kind, for wrk: KIND is small, browser or upload, ROUTES is how many users there are to choose from.
+-- Requests of one kind, for wrk: KIND is small, browser, varied (browser's, but no two alike), download or upload;
+-- ROUTES is how many users there are to choose from.
 local kind = os.getenv("KIND")
 local routes = tonumber(os.getenv("ROUTES"))
 local fields = {}
 local method, body = "GET", nil
 
-if kind == "browser" then
+if kind == "browser" or kind == "varied" then
   fields = {
     ["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
     ["Accept"] = "application/json, text/plain, */*",
@@ -25,16 +26,26 @@ elseif kind == "upload" then
   method, body = "POST", string.rep("x", 10 * 1000 * 1000)
 end
 
-local big = kind == "download" and "big" or "api/kernels"
+local big = ({ download = "big", varied = "vary" })[kind] or "api/kernels"
+local count = 0
 
 function init(args)
   math.randomseed(4711)
-  if routes == 1 then
+  if kind == "varied" then
+    -- Formatted once; what differs is put in between, so that the load generator does not become the limit.
+    local whole = wrk.format(method, "/user/u1/vary", fields, body)
+    local at = whole:find("notebooks/analysis", 1, true)
+    before, after = whole:sub(1, at - 1), whole:sub(at)
+  elseif routes == 1 then
     fixed = wrk.format(method, "/user/u1/" .. big, fields, body)
   end
 end
 
 function request()
+  if before then
+    count = count + 1
+    return before .. string.format("%08d", count) .. after
+  end
   return fixed or wrk.format(method, "/user/u" .. math.random(routes) .. "/" .. big, fields, body)
 end
 

@@ -32,6 +32,10 @@ class Line:
     ours_cpu_us: float
     peer_cpu_us: float
     nginx_cpu_us: float
+    haproxy_cpu_us: float
+    # The ratios of those: what the rates come to where nothing else is on the processors.
+    cpu_ratio: float
+    cpu_of_nginx: float
     part: str = "proxy"
 
 
@@ -60,6 +64,9 @@ def line(row: Row, taken: dict[str, list[Sample]], peer: str = f"configurable-ht
         ours_cpu_us=round(cpu["perijove"], 1),
         peer_cpu_us=round(cpu["chp"], 1),
         nginx_cpu_us=round(cpu.get("nginx", 0.0), 1),
+        haproxy_cpu_us=round(cpu.get("haproxy", 0.0), 1),
+        cpu_ratio=round(cpu["chp"] / cpu["perijove"], 2) if cpu["perijove"] else 0.0,
+        cpu_of_nginx=round(cpu.get("nginx", 0.0) / cpu["perijove"], 2) if cpu["perijove"] else 0.0,
     )
 
 
@@ -76,17 +83,20 @@ def show(lines: list[Line]) -> None:
     table = Table(title="Our proxy beside its peers (medians; a ratio above 1 is in our favour)")
     table.add_column("measure")
     table.add_column("unit")
-    for column in ("Perijove", "CHP", "nginx", "haproxy", "ratio", "target", "of nginx", "target", "CPU us"):
+    for column in ("Perijove", "CHP", "nginx", "haproxy", "ratio", "target", "of nginx", "target"):
         table.add_column(column, justify="right")
     table.add_column("met")
+    for column in ("CPU us of each", "ratio", "of nginx"):
+        table.add_column(column, justify="right")
     for found in lines:
         values = (found.ours, found.peer, found.nginx, found.haproxy)
-        cpu = f"{found.ours_cpu_us:g} / {found.peer_cpu_us:g} / {found.nginx_cpu_us:g}" if found.ours_cpu_us else ""
+        each = (found.ours_cpu_us, found.peer_cpu_us, found.nginx_cpu_us, found.haproxy_cpu_us)
+        cpu = " / ".join(f"{value:g}" for value in each if value)
         table.add_row(
             *(found.name, found.unit, *(f"{value:,.4g}" if value else "" for value in values)),
             *(f"{found.ratio:.2f}", f"{found.target:g}"),
             *(f"{found.of_nginx:.2f}" if found.nginx else "", f"{found.of_nginx_target:g}"),
-            cpu,
             "[green]yes[/]" if found.met else "[red]no[/]",
+            *(cpu, f"{found.cpu_ratio:.2f}" if cpu else "", f"{found.cpu_of_nginx:.2f}" if found.nginx and cpu else ""),
         )
-    Console(width=170).print(table)
+    Console(width=190).print(table)

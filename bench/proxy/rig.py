@@ -46,6 +46,14 @@ class Proxy:
     def cpu_seconds(self) -> float:
         return sum(times.user + times.system for times in (member.cpu_times() for member in self.family()))
 
+    def worker_seconds(self) -> dict[int, float]:
+        """Of each process that serves: a supervisor with workers does not."""
+        parent, *workers = self.family()
+        return {
+            member.pid: times.user + times.system
+            for member, times in ((member, member.cpu_times()) for member in workers or [parent])
+        }
+
     def rss_kb(self) -> float:
         return sum(member.memory_info().rss for member in self.family()) / 1024
 

@@ -1,5 +1,5 @@
-/* What every proxy under test stands before: 200 bytes of JSON for any path, 10 MB for paths with "/big", bodies are
- * read and thrown away, upgrades are echoed. One thread, epoll; fast enough never to be what is measured. */
+/* What every proxy under test stands before: 200 bytes of JSON for any path, under a head that is never the same twice
+ * for paths with "/vary"; 10 MB for paths with "/big"; bodies are read and thrown away, upgrades are echoed. One thread, epoll; fast enough never to be what is measured. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,6 +23,7 @@ struct peer {
 
 static char small[512], big_head[128], chunk[262144];
 static int small_size, loop;
+static unsigned answered;
 
 static void drop(struct peer *p) { close(p->fd); free(p); }
 
@@ -69,6 +70,14 @@ static int answer(struct peer *p, char *head, int size) {
         return pump(p);
     }
     if (p->body) return 0; /* answered when it is all there */
+    char *vary = strstr(head, "/vary");
+    if (vary && vary < line) {
+        char varied[512];
+        int varied_size = snprintf(varied, sizeof varied,
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nEtag: \"%010u\"\r\nContent-Length: 200\r\n\r\n{%*s}",
+            answered++, 198, "");
+        return out(p, varied, varied_size);
+    }
     return out(p, small, small_size);
 }
 
