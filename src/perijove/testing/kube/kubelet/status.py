@@ -68,8 +68,12 @@ def _phase(pod: "PodRun", *, initialized: bool) -> str:
         return "Pending"
     ended = [one for one in pod.containers if "terminated" in one.state]
     beside = any("running" in one.state for one in pod.inits if one.is_sidecar)
-    if not beside and len(ended) == len(pod.containers) and (policy != "Always" or pod.ending or _all_done(pod)):
-        return "Succeeded" if all(one.exit_code == 0 for one in ended) else "Failed"
+    if not beside and len(ended) == len(pod.containers):
+        over, well = pod.ending or _all_done(pod), all(one.exit_code == 0 for one in ended)
+        if well and (over or policy != "Always"):
+            return "Succeeded"
+        if over or policy == "Never":
+            return "Failed"
     if all("waiting" in one.state and not one.restarts and not one.last_state for one in pod.containers):
         return "Pending"
     return "Running"
