@@ -35,7 +35,7 @@ def events(
     context: Context = None,
 ) -> None:
     """Say what the cluster did and could not do for a user's pods and volumes, in the order of time, and the cause."""
-    from perijove.operate.following import new_events
+    from perijove.operate.following import follow_events
     from perijove.operate.story import read_story
     from perijove.operate.subjects import Subject
 
@@ -47,7 +47,6 @@ def events(
         story = await read_story(client, places, subject, naming)
         show(story, output)
         if follow:
-            async for entry in new_events(client, places, subject, naming, known=story.entries):
-                show_entry(entry)
+            await follow_events(client, places, subject, naming, known=story.entries, tell=show_entry)
 
     connected(work, kubeconfig=kubeconfig, context=context)

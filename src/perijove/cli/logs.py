@@ -44,7 +44,7 @@ def logs(
     context: Context = None,
 ) -> None:
     """Show last lines among the events that explain them, in the order of time, the cause of a failed start first."""
-    from perijove.operate.following import new_lines
+    from perijove.operate.following import follow_lines
     from perijove.operate.story import read_story
 
     subject = _subject(whom, hub=hub, proxy=proxy)
@@ -63,8 +63,7 @@ def logs(
             )
         show(story, output)
         if follow:
-            async for entry in new_lines(client, places, subject, known=story.entries):
-                show_entry(entry)
+            await follow_lines(client, places, subject, known=story.entries, tell=show_entry)
 
     connected(work, kubeconfig=kubeconfig, context=context)
 

@@ -93,13 +93,15 @@ async def follow(client: Client, pod: Object, container: str, *, after: str = ""
     """From now on, until the container ends. A stream that breaks is taken up after its last line."""
     while True:
         query = {"container": container, "follow": "true", "timestamps": "true"}
-        if after:
-            query["sinceTime"] = after
+        # It begins with the whole second of that, and with what was read already.
+        begin = after
+        if begin:
+            query["sinceTime"] = begin
         try:
             async with aclosing(_stream(client, pod, query)) as texts:
                 async for text in texts:
                     line = _line(container, text)
-                    if not (after and line.time) or line.time.rstrip("Z") > after.rstrip("Z"):
+                    if not (begin and line.time) or line.time.rstrip("Z") > begin.rstrip("Z"):
                         after = line.time or after
                         yield line
         except ClusterUnavailable:

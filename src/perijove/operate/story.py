@@ -4,7 +4,7 @@ The cause is found by the same rules as the hub's own, so that an operator and a
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from perijove.kube.client import Client
@@ -25,14 +25,17 @@ class Entry:
     source: str
     text: str
     warning: bool = False
+    # After everything else of its second: known to the second, and the last of it.
+    last: bool = field(default=False, repr=False)
 
     @property
     def order(self) -> str:
         # A whole second is before its parts only without the letter at the end. What has no time is of now.
-        return self.time.rstrip("Z") or "~"
+        time = self.time.rstrip("Z")
+        return f"{time}~" if self.last or not time else time
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"time": self.time or None, "source": self.source, "text": self.text, "warning": self.warning}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,13 @@ async def _events(
     for namespace in namespaces:
         items = (await client.list("v1", "Event", namespace)).items
         found += [event for event in items if is_about(event, subject, naming, pods)]
-    return sorted(found, key=lambda event: event_time(event).rstrip("Z"))
+    return sorted(found, key=_order)
+
+
+def _order(event: Object) -> tuple[str, int]:
+    """Events know their time to the second only; within one, the order in which they were written is theirs."""
+    revision = str(event["metadata"].get("resourceVersion") or "")
+    return event_time(event).rstrip("Z"), int(revision) if revision.isdigit() else 0
 
 
 def is_about(event: Object, subject: Subject, naming: Naming, pods: Iterable[Object]) -> bool:
@@ -127,7 +136,7 @@ def _ended(source: str, ended: Object) -> Entry:
     words = f"ended: {reason}, exit code {code}" if reason else f"ended: exit code {code}"
     if message := str(ended.get("message") or "").strip():
         words += f": {message}"
-    return Entry(str(ended.get("finishedAt") or ""), source, words, bool(code))
+    return Entry(str(ended.get("finishedAt") or ""), source, words, bool(code), last=True)
 
 
 def _cause(subject: Subject, pods: Sequence[Object], events: Sequence[Object]) -> str:
