@@ -98,7 +98,7 @@ def test_the_spellings_of_old_charts_mean_what_they_meant(settings):
     assert new.proxy.chp.node_selector == {"disk": "fast"}
     assert (new.proxy.chp.pdb.enabled, new.proxy.chp.network_policy.enabled) == (False, False)
     assert new.proxy.https.enabled is True
-    assert new.hub.config["GoogleOAuthenticator"]["hosted_domain"] == "example.org"
+    assert new.hub.config["GoogleOAuthenticator"]["hosted_domain"] == ["example.org"]
     assert new.hub.config["Authenticator"] == {
         "admin_users": ["root"], "allow_all": True, "enable_auth_state": True,
     }  # fmt: skip
@@ -108,6 +108,46 @@ def test_the_spellings_of_old_charts_mean_what_they_meant(settings):
     assert new.hub.config["KubeSpawner"] == {"working_dir": "/home/jovyan/work"}
     assert new.pre_puller.hook.enabled is False
     assert [image.name for image in new.pre_puller.extra_images.values()] == ["a"]
+
+
+# What charts before 0.5 called otherwise still.
+OLDEST = """\
+version: v0.4
+hub:
+  rbac: {enabled: false}
+  whitelist: {users: [ana]}
+proxy:
+  service: {type: NodePort, nodePort: 30080}
+  image: {name: a, tag: b}
+  imagePullPolicy: Always
+  cmd: [configurable-http-proxy]
+ingress: {enabled: false, https: {enabled: true, type: kube-lego}}
+auth: {type: github, github: {org_whitelist: [jupyter]}}
+admin: {access: true, users: [root]}
+singleuser: {storage: {type: hostPath}}
+prePuller: {image: {name: a, tag: b}}
+"""
+
+
+def test_the_spellings_of_the_first_charts_mean_what_they_meant(settings):
+    new = settings(OLDEST)
+    assert new.rbac.create is False
+    assert new.hub.config["Authenticator"] == {"allowed_users": ["ana"], "admin_users": ["root"]}
+    assert new.hub.config["GitHubOAuthenticator"] == {"allowed_organizations": ["jupyter"]}
+    assert new.hub.config["JupyterHub"] == {"admin_access": True, "authenticator_class": "github"}
+    assert new.proxy.service.node_ports.http == 30080
+    assert new.proxy.chp.image.pull_policy == "Always"
+    assert new.singleuser.storage.type == "none"
+
+
+def test_who_may_come_in_is_heeded_without_auth_too(settings):
+    new = settings("hub: {whitelist: {users: [ana]}}\nadmin: {users: [root]}")
+    assert new.hub.config["Authenticator"] == {"allowed_users": ["ana"], "admin_users": ["root"]}
+
+
+def test_a_trait_that_its_class_has_lost_is_left_out(written):
+    loaded = load([written("hub: {config: {GenericOAuthenticator: {userdata_method: GET, client_id: a}}}")])
+    assert loaded.settings.hub.config["GenericOAuthenticator"] == {"client_id": "a"}
 
 
 def test_the_notes_on_an_old_file_stand_in_its_order(written):
@@ -168,7 +208,6 @@ def test_https_of_old_charts_was_on_without_saying_so(settings, kind):
     [
         ("auth: {type: dummy}\nhub: {prePuller: {enabled: false}}", "`hub.prePuller` is left out"),
         ("auth: {type: dummy}\ncreateNamespace: true", "`createNamespace` is left out"),
-        ("auth: {type: dummy}\nproxy:\n", "`proxy` is empty, so its defaults are used"),
         ("hub: {config: {singleuser: {cpu: {limit: 1}}}}", "as `singleuser:` without indentation"),
     ],
 )
@@ -176,6 +215,12 @@ def test_what_a_chart_without_a_schema_took_unread_is_left_out_with_a_note(writt
     (note,) = [note for note in load([written(text)]).notes if note.kind is NoteKind.UNUSED]
     assert words in note.message
     assert note.position is not None
+
+
+@pytest.mark.parametrize("text", ["auth: {type: dummy}\nproxy:\n", "hub:\n  db:\n", "singleuser: {lifecycleHooks: }"])
+def test_an_empty_section_has_its_defaults(written, text):
+    (note,) = [note for note in load([written(text)]).notes if note.kind is NoteKind.INFO]
+    assert "is empty, so its defaults are used" in note.message
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,11 @@ from perijove.config.yaml import Node
 # What charts before 1.0 had: a file that says one of these may have keys which those charts took unread.
 _OLD: Final[tuple[tuple[str, str], ...]] = (
     ("token.proxy", "proxy.secretToken"),
+    ("hub.rbac.enabled", "rbac.create"),
+    ("proxy.image", "proxy.chp.image"),
+    ("proxy.imagePullPolicy", "proxy.chp.image.pullPolicy"),
+    ("proxy.cmd", "proxy.chp.command"),
+    ("proxy.service.nodePort", "proxy.service.nodePorts.http"),
     ("hub.extraConfigMap", "custom"),
     ("hub.imagePullPolicy", "hub.image.pullPolicy"),
     ("hub.uid", "hub.containerSecurityContext.runAsUser"),
@@ -43,6 +48,8 @@ _MOVES: Final[tuple[tuple[str, str], ...]] = (
 _DROPPED: Final[dict[str, str]] = {
     "proxy.nginx": "no nginx is involved any more",
     "proxy.lego": "certificates are `proxy.https.letsencrypt` now",
+    "ingress.https": "`ingress.tls` says which certificates there are",
+    "prePuller.image": "images are pulled by pods that need none of their own",
     "singleuser.schedulerStrategy": "`scheduling.userScheduler.enabled: true` fills nodes one by one",
     "scheduling.userScheduler.policy": "kube-scheduler reads no policy file any more, but "
     "`scheduling.userScheduler.plugins` and `pluginConfig`",
@@ -68,6 +75,7 @@ _TRAITS: Final[dict[str, str]] = {
     "idp_whitelist": "allowed_idps",
     "username_key": "username_claim",
 }
+_GONE_TRAITS: Final = {"userdata_method": "the user's data are always asked for with GET"}
 # Packages whose class JupyterHub has itself by now.
 _CLASSES: Final[dict[str, str]] = {
     "dummyauthenticator.DummyAuthenticator": "dummy",
@@ -94,13 +102,15 @@ def translate(root: Node) -> Rewrite:
         _image(tree, (part, "image"))
     for old, new in _OLD:
         tree.move(_path(old), _path(new))
-    if (token := tree.root.at(("token",))) is not None and is_empty(token):
-        tree.take(("token",))
+    for emptied in (("token",), ("hub", "rbac")):
+        if (node := tree.root.at(emptied)) is not None and is_empty(node):
+            tree.take(emptied)
     for old, why in _DROPPED.items():
         tree.drop(_path(old), why)
     _pull_secret(tree, ("singleuser", "imagePullSecret"))
     _pull_secret(tree, ("hub", "imagePullSecret"))
     _cloud_metadata(tree)
+    _host_path(tree)
     _extra_images(tree)
     tree.is_old = bool(tree.moved)
     _https(tree)
@@ -188,6 +198,16 @@ def _cloud_metadata(tree: Rewrite) -> None:
         tree.move(old, new, scalar(not node.value, node))
 
 
+def _host_path(tree: Rewrite) -> None:
+    """Any word but the two that charts knew meant: only the volumes that are given."""
+    path = ("singleuser", "storage", "type")
+    node = tree.root.at(path)
+    if node is not None and node.value == "hostPath":
+        tree.take(path)
+        tree.put(path, scalar("none", node))
+        tree.note(path, node, f"`{dotted(path)}: hostPath` is `none`: the volumes in `extraVolumes`, and no others")
+
+
 def _database(tree: Rewrite) -> None:
     path = ("hub", "db", "type")
     node = tree.root.at(path)
@@ -212,6 +232,9 @@ def _image(tree: Rewrite, path: tuple[str, ...]) -> None:
 
 
 def _classes(tree: Rewrite) -> None:
+    for section in ("GenericOAuthenticator", "OAuthenticator"):
+        for trait, why in _GONE_TRAITS.items():
+            tree.drop(("hub", "config", section, trait), why)
     config = tree.root.at(("hub", "config"))
     if config is None or not isinstance(config.value, dict):
         return
@@ -222,6 +245,7 @@ def _classes(tree: Rewrite) -> None:
                     continue
                 path = ("hub", "config", class_name)
                 tree.move((*path, old), (*path, _TRAITS[old]))
+    _listed(tree, ("hub", "config", "GoogleOAuthenticator", "hosted_domain"))
     admins = ("hub", "config", "Authenticator", "admin_users")
     if tree.root.at(admins) is None:
         # With both, they are added up when the configuration is compiled.
@@ -233,3 +257,12 @@ def _classes(tree: Rewrite) -> None:
         tree.take(setting)
         tree.put(setting, scalar(new, node))
         tree.note(setting, node, f"`authenticator_class: {node.value}` is `{new}`, which JupyterHub has itself")
+
+
+def _listed(tree: Rewrite, path: tuple[str, ...]) -> None:
+    """Several may be named now, where it was one."""
+    node = tree.root.at(path)
+    if node is not None and isinstance(node.value, str) and node.value:
+        tree.take(path)
+        tree.put(path, Node([node], node.position, node.key_position))
+        tree.note(path, node, f"`{dotted(path)}` is a list now")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from perijove.config.problems import Problem, dotted
-from perijove.config.rewrite import Rewrite, scalar
+from perijove.config.rewrite import Rewrite, is_empty, scalar
 from perijove.config.yaml import Node
 
 
@@ -38,7 +38,12 @@ _PROVIDERS: Final[dict[str, _Provider]] = {
     "github": _Provider(
         "github",
         "GitHubOAuthenticator",
-        {**_OAUTH, "orgWhitelist": "allowed_organizations", "githubUrl": "github_url"},
+        {
+            **_OAUTH,
+            "orgWhitelist": "allowed_organizations",
+            "org_whitelist": "allowed_organizations",
+            "githubUrl": "github_url",
+        },
     ),
     "gitlab": _Provider(
         "gitlab",
@@ -81,6 +86,9 @@ _PROVIDERS: Final[dict[str, _Provider]] = {
     ),
 }
 _SIMPLE: Final[tuple[tuple[str, str], ...]] = (
+    ("admin.access", "hub.config.JupyterHub.admin_access"),
+    ("admin.users", "hub.config.Authenticator.admin_users"),
+    ("hub.whitelist.users", "hub.config.Authenticator.allowed_users"),
     ("auth.admin.access", "hub.config.JupyterHub.admin_access"),
     ("auth.admin.users", "hub.config.Authenticator.admin_users"),
     ("auth.whitelist.users", "hub.config.Authenticator.allowed_users"),
@@ -107,16 +115,15 @@ def _snake(name: str) -> str:
 def translate_auth(tree: Rewrite) -> None:
     """Replace `auth` by what it means in `hub.config`."""
     auth = tree.root.at(("auth",))
+    kind = tree.root.at(("auth", "type"))
+    allowing = auth is not None and _allows_already(tree, auth)
+    closed = auth is not None and _is_closed(auth, kind)
+    _people(tree)
     if auth is None:
         return
     if not isinstance(auth.value, dict):
         tree.take(("auth",))
         return
-    kind = tree.root.at(("auth", "type"))
-    allowing = _allows_already(tree, auth)
-    closed = _is_closed(auth, kind)
-    for old, new in _SIMPLE:
-        tree.move(_path(old), _path(new))
     for old in _SWITCHES:
         tree.drop(_path(old), "the list of users says it")
     crypto_key = tree.root.at(("auth", "state", "cryptoKey"))
@@ -133,14 +140,25 @@ def translate_auth(tree: Rewrite) -> None:
     _leftovers(tree)
 
 
+def _people(tree: Rewrite) -> None:
+    for old, new in _SIMPLE:
+        tree.move(_path(old), _path(new))
+    for emptied in (("admin",), ("hub", "whitelist")):
+        if (node := tree.root.at(emptied)) is not None and is_empty(node):
+            tree.take(emptied)
+
+
 def _allows_already(tree: Rewrite, auth: Node) -> bool:
     """Whether some rule says who may come in."""
     lists = (
         ("whitelist", "users"), ("allowlist", "users"), ("allowedUsers",), ("github", "orgWhitelist"),
-        ("gitlab", "gitlabGroupWhitelist"), ("gitlab", "gitlabProjectIdWhitelist"),
+        ("github", "org_whitelist"), ("gitlab", "gitlabGroupWhitelist"), ("gitlab", "gitlabProjectIdWhitelist"),
         ("bitbucket", "teamWhitelist"), ("ldap", "allowedGroups"),
     )  # fmt: skip
     if any((node := auth.at(path)) is not None and node.value for path in lists):
+        return True
+    older = tree.root.at(("hub", "whitelist", "users"))
+    if older is not None and older.value:
         return True
     config = tree.root.at(("hub", "config"))
     sections = config.value.values() if config is not None and isinstance(config.value, dict) else ()

@@ -18,7 +18,8 @@ def validated(tree: Rewrite, *, old: bool) -> tuple[Settings | None, list[Proble
     if not unheeded:
         return settings, found
     for problem in unheeded:
-        tree.notes.append(Note(NoteKind.UNUSED, _words(problem), problem.path, problem.position))
+        kind = NoteKind.INFO if problem.kind is ProblemKind.EMPTY_SECTION else NoteKind.UNUSED
+        tree.notes.append(Note(kind, _words(problem), problem.path, problem.position))
         _take(tree, problem.path)
     return validate(tree.root)
 
@@ -29,8 +30,11 @@ def _is_unheeded(problem: Problem, *, old: bool) -> bool:
     match problem.kind:
         case ProblemKind.MISPLACED_AMONG_CLASSES:
             return True
-        case ProblemKind.UNKNOWN | ProblemKind.EMPTY_SECTION:
+        case ProblemKind.UNKNOWN:
             return old
+        case ProblemKind.EMPTY_SECTION:
+            # Helm takes a null for a key that is not there, of which charts need those at the top.
+            return old or len(problem.path) > 1
     return False
 
 

@@ -224,7 +224,7 @@ def _unknown_key(root: Node, path: KeyPath, node: Node) -> Problem:
         remedy = f"it belongs under `{dotted(home[:-1])}`, which is empty; indent it:\n{indented}"
     elif close := nearest(name, known, cutoff=0.75):
         remedy = f"did you mean `{close}`?"
-    elif 0 < len(homes := _homes().get(name, [])) <= 2:  # noqa: PLR2004 - more would be guessing
+    elif homes := _likely_homes(path):
         remedy = "it belongs " + " or ".join(_home_text(home) for home in homes)
         kind = kind if kind is ProblemKind.MISPLACED_AMONG_CLASSES else ProblemKind.UNKNOWN
     elif path[:-1] == ("singleuser",) and (trait := _snake(name)) in SPAWNER_TRAITS:
@@ -235,6 +235,15 @@ def _unknown_key(root: Node, path: KeyPath, node: Node) -> Problem:
         kind = ProblemKind.UNKNOWN
     expected = f"one of {', '.join(sorted(known))}" if 0 < len(known) <= 12 else ""  # noqa: PLR2004 - a line
     return Problem(path, message, node.where, expected, remedy, kind)
+
+
+def _likely_homes(path: KeyPath) -> list[tuple[str, ...]]:
+    """Where a key of this name belongs, unless that would be guessing."""
+    homes = _homes().get(str(path[-1]), [])
+    nearby = [home for home in homes if home[0] == path[0]]
+    if len(nearby) == 1:
+        return nearby
+    return homes if len(homes) <= 2 else []  # noqa: PLR2004 - more would be guessing
 
 
 def _home_text(home: tuple[str, ...]) -> str:

@@ -42,7 +42,8 @@ def read(scope: Scope) -> HTTPS:
     """What `proxy.https` amounts to; says what is missing."""
     https = scope.settings.proxy.https
     if not https.enabled:
-        if https.hosts or scope.is_given(*_PATH, "letsencrypt", "contactEmail"):
+        wanted = https.hosts or https.letsencrypt.contact_email
+        if wanted and not scope.is_given(*_PATH, "enabled"):
             text = "HTTPS is off: `proxy.https.enabled` is not true"
             scope.note(_PATH, text)
         return HTTPS()
