@@ -115,16 +115,31 @@ async def _serve(compiled: "Compiled", sock: socket.socket, control: Control | N
 
     wishes: list[ShutdownWish] = []
 
-    def ready(hub: "HubContext") -> None:
+    async def ready(hub: "HubContext") -> None:
         gc.enable()
         wishes.append(hub.shutdown)
         get_logger("perijove.hub").info("hub is ready", url=hub_url(compiled.options))
         if control is not None:
             control.ready()
+        await _tell_of_jupyterhub(hub)
 
     await serve_hub(compiled.options, compiled.traits, sock=sock, stop=stop, ready=ready)
     if control is not None and any(wish.asked.is_set() for wish in wishes):
         control.leaving()
+
+
+async def _tell_of_jupyterhub(hub: "HubContext") -> None:
+    from perijove.lib.log import get_logger
+    from perijove.services.jupyterhub_import.beside import not_imported
+
+    found = await not_imported(hub, (hub.options.data_dir, Path.cwd()))
+    if found is not None:
+        get_logger("perijove.hub").warning(
+            "a JupyterHub's database is here and was not imported: its users, tokens and running servers are "
+            "unknown to this hub; import it, or move it away",
+            database=str(found),
+            command=f"perijove db import-jupyterhub {found}",
+        )
 
 
 def hub_url(options: "HubOptions") -> str:
