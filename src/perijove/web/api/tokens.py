@@ -49,7 +49,7 @@ async def create_token(call: Call) -> Response:
         call.hub,
         user,
         note=note,
-        actor=requester.name,
+        actor=requester.name if requester.kind == "user" else f"service:{requester.name}",
         scopes=wanted.scopes,
         roles=wanted.roles,
         expires_in_seconds=wanted.expires_in,

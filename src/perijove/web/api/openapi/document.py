@@ -150,7 +150,7 @@ def _responses(doc: Doc) -> dict[str, Any]:
     for status, schema in doc.answers.items():
         responses[str(status)] = {"description": _SUCCESS[status]}
         if schema is not None:
-            responses[str(status)]["content"] = {doc.media: {"schema": schema}}
+            responses[str(status)]["content"] = {media: {"schema": schema} for media in doc.media}
     error = {"description": "Refused, and why", "content": {"application/json": {"schema": ref("Error")}}}
     for status in doc.errors:
         responses[str(status)] = error

@@ -54,7 +54,7 @@ class Doc:
     body: Any = None
     body_required: bool = True
     query: tuple[Parameter, ...] = ()
-    media: str = "application/json"
+    media: tuple[str, ...] = ("application/json",)
     deprecated: bool = False
     # Statuses beside the successes that the published document names.
     errors: tuple[int, ...] = field(default=())
@@ -108,7 +108,7 @@ DOCS: dict[Handler, Doc] = {
     servers.start_server: Doc({201: _NOTHING, 202: _NOTHING}, ref("ServerRequest"), body_required=False),
     servers.change_server: Doc({200: _SERVER}, servers.ServerChange, body_required=False),
     servers.stop_server: Doc({202: _NOTHING, 204: _NOTHING}, _STOP, body_required=False),
-    servers.follow_progress: Doc({200: TEXT}, media="text/event-stream"),
+    servers.follow_progress: Doc({200: obj("data", data=TEXT)}, media=("text/event-stream",)),
     tokens.list_tokens: Doc({200: obj("api_tokens", api_tokens=array(ref("Token")))}, errors=(401, 404)),
     tokens.create_token: Doc({201: ref("NewToken")}, tokens.NewToken, body_required=False, errors=(400, 403)),
     tokens.read_token: Doc({200: ref("Token")}),
@@ -161,6 +161,6 @@ DOCS: dict[Handler, Doc] = {
     audit.export: Doc(
         {200: TEXT},
         query=(*_AUDIT, query("format", one_of("ndjson", "csv"))),
-        media="application/x-ndjson",
+        media=("application/x-ndjson", "text/csv"),
     ),
 }
