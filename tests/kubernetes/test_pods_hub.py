@@ -170,6 +170,51 @@ async def test_a_hub_killed_between_the_pod_and_its_row_leaves_one_pod_to_the_ne
     assert [one.metadata.name for one in found.items] == ["jupyter-fay"]
 
 
+async def test_old_and_new_names_of_volumes_work_side_by_side_until_their_users_are_deleted(stand, cluster):
+    """A user of a release that z2jh made, whose new hub knows nothing of her, finds her files."""
+    old, ann, new = "claim-miksch-40win-2edtu-2edk", "miksch@win.dtu.dk", "new@win.dtu.dk"
+    claims = Claims(cluster)
+    await claims.make(old, ann)
+    hub = await stand.hub()
+    volumes = {}
+    for user in (ann, new):
+        last = await stand.starts(user)
+        assert last.get("ready"), (last, hub.log)
+        _, [volumes[user]] = await stand.api("GET", f"/users/{user}/storage")
+        assert volumes[user]["used_by"]
+        assert json.loads(stand.row(user)["state"])["pvc_name"] == volumes[user]["name"]
+    assert volumes[ann]["name"] == old
+    assert volumes[new]["name"].startswith("claim-new-win-dtu-dk---")
+    assert await claims.names() == {volume["name"] for volume in volumes.values()}
+    status, answer = await stand.api("DELETE", f"/users/{ann}/storage/{old}")
+    assert (status, old in answer["message"]) == (409, True)
+    status, _ = await stand.api("DELETE", f"/users/{ann}")
+    assert status == 204
+    await until(lambda: claims.are({volumes[new]["name"]}), seconds=SECONDS, every=0.05)
+    await stand.stops(new)
+    status, _ = await stand.api("DELETE", f"/users/{new}/storage/{volumes[new]['name']}")
+    assert status == 202
+    await until(lambda: claims.are(set()), seconds=SECONDS, every=0.05)
+
+
+class Claims:
+    def __init__(self, cluster):
+        self.core, self.namespace = cluster.core, cluster.namespace
+
+    async def make(self, name, user):
+        metadata = {"name": name, "annotations": {"hub.jupyter.org/username": user}}
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+        body = {"metadata": metadata, "spec": spec}
+        await self.core.create_namespaced_persistent_volume_claim(self.namespace, body)
+
+    async def names(self):
+        found = await self.core.list_namespaced_persistent_volume_claim(self.namespace)
+        return {claim.metadata.name for claim in found.items}
+
+    async def are(self, names):
+        return await self.names() == names
+
+
 async def test_a_pod_that_no_row_wants_is_swept(stand, pods):
     await stand.hub()
     assert (await stand.starts("guy"))["ready"]
