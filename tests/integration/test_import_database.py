@@ -17,7 +17,7 @@ from sqlalchemy import insert, make_url, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from perijove.config.options import ServiceOptions
-from perijove.domain.errors import Invalid
+from perijove.domain.errors import Invalid, Unavailable
 from perijove.services import oauth
 from perijove.services.context import HubContext
 from perijove.services.identity import identify_token, identify_user
@@ -28,7 +28,7 @@ from perijove.services.jupyterhub_import.taking import take
 from perijove.services.shares import find_offer
 from perijove.services.tokens import list_tokens, revoke_token
 from perijove.store import schema
-from perijove.store.database import Transaction
+from perijove.store.database import Store, Transaction
 from perijove.testing.context import bare_hub
 
 DUMPS = Path(__file__).parent / "jupyterhub"
@@ -314,6 +314,14 @@ async def test_a_hub_that_starts_beside_a_jupyterhubs_database_says_so_until_it_
         assert await not_imported(hub, [tmp_path / "elsewhere", tmp_path]) == path
         await imported(hub, path)
         assert await not_imported(hub, [tmp_path]) is None
+
+
+async def test_a_hub_told_to_use_jupyterhubs_own_database_leaves_it_alone_and_says_what_to_do(tmp_path: Path):
+    path = restored(tmp_path, "6")
+    before = path.read_bytes()
+    with pytest.raises(Unavailable, match="import-jupyterhub"):
+        await Store.open(f"sqlite:///{path}")
+    assert path.read_bytes() == before
 
 
 async def test_the_command_warns_of_whoever_has_the_database_open_and_asks_before_it_writes(tmp_path: Path):

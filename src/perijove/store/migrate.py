@@ -37,6 +37,10 @@ _LOCK_NUMBER: Final = 0x7065726A6D6967
 _LOCK_SECONDS: Final = 600
 
 
+class JupyterHubsDatabase(Unavailable):
+    """The tables are JupyterHub's, some by the names of ours."""
+
+
 class SchemaTooNew(Unavailable):
     """The database was upgraded by a newer release of Perijove."""
 
@@ -94,11 +98,17 @@ def _say_whom_it_serves(connection: Connection) -> None:
 
 
 def _is_known(connection: Connection, found: str) -> bool:
-    """Whether it is older than this release; False for a newer one that this release may use. Raises `SchemaTooNew`."""
+    """Whether it is older than this release; False for a newer one that this release may use. Raises `SchemaTooNew`,
+    `JupyterHubsDatabase`."""
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - slow to import, rarely needed
 
     if found in {script.revision for script in ScriptDirectory(str(_directory())).walk_revisions()}:
         return True
+    if inspect(connection).has_table("spawners"):
+        raise JupyterHubsDatabase(
+            "This is JupyterHub's own database, which this hub does not write to. Make an empty one for it, name that "
+            "in hub.db.url, and take this one over with `perijove db import-jupyterhub` and its URL."
+        )
     words = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == _SERVES_KEY)).scalar() or ""
     of, _, serves = words.partition(" serves ")
     if of == found and serves <= HEAD:
@@ -109,15 +119,15 @@ def _is_known(connection: Connection, found: str) -> bool:
     )
 
 
-def run(connection: Connection) -> None:
-    """All migrations that this database has not had, one after another."""
+def run(connection: Connection, *, to: str = "head") -> None:
+    """All migrations that this database has not had, one after another; tests stop at `to`."""
     from alembic import command  # noqa: PLC0415 - slow to import, rarely needed
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(_directory()))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
     _say_whom_it_serves(connection)
     connection.commit()
 
@@ -154,6 +164,8 @@ def _server_lock(connection: Connection) -> Iterator[None]:
             name = "CONCAT('perijove ', MD5(DATABASE()))"
             if connection.scalar(text(f"SELECT GET_LOCK({name}, {_LOCK_SECONDS})")) != 1:
                 raise Unavailable("Another hub is upgrading the database and does not come to an end.")
+            # What was seen before the lock is over: a transaction here goes on seeing it.
+            connection.commit()
             yield
             connection.execute(text(f"SELECT RELEASE_LOCK({name})"))
         case _:
