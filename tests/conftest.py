@@ -1,7 +1,8 @@
 """What every test gets: nothing of the person's own environment, and loops that close."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,16 @@ def _server(kind: type[DatabaseServer]) -> Iterator[DatabaseServer]:
 
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database of its own, of each kind in turn."""
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes an empty database and returns its URL; the test runs with each kind in turn."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/hub.sqlite"
+        numbers = count()
+        return lambda: f"sqlite:///{tmp_path}/hub-{next(numbers)}.sqlite"
     server: DatabaseServer = request.getfixturevalue(request.param)
-    return server.create_database()
+    return server.create_database
+
+
+@pytest.fixture
+def database(new_database: Callable[[], str]) -> str:
+    """The URL of an empty database, of each kind in turn."""
+    return new_database()
