@@ -19,6 +19,7 @@ from perijove.domain.ids import ServerId
 from perijove.domain.ports import Found, ServerName
 from perijove.plugins import kube_causes, kube_life
 from perijove.plugins.calls import settle
+from perijove.plugins.errors import details_of
 from perijove.plugins.kube_causes import NOTEBOOK, Cause
 from perijove.plugins.kube_marks import labels, marking_of, server_of, succeeds
 from perijove.plugins.kube_reading import Reading, words_of
@@ -79,6 +80,14 @@ class HostedPod(ClaimKeeping, Watched, KubeSpawner):  # type: ignore[misc]  # ku
             return await super()._start()
         except SystemExit as exc:
             raise RuntimeError(f"something in the start called sys.exit({exc.code})") from exc
+
+    async def load_user_options(self) -> None:
+        """What was chosen may be gone from the profiles since, or come from a script: that is the asker's to know."""
+        try:
+            await super().load_user_options()
+        except ValueError as exc:
+            message = f"The chosen options do not fit: {exc}"
+            raise SpawnFailed(message, reason="options", details=details_of(exc), status=400) from exc
 
     async def _explained(self, begun: Any) -> Any:
         starting = asyncio.ensure_future(settle(begun))

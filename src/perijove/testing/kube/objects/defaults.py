@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from perijove.testing.kube.objects.quantities import kept
 from perijove.testing.kube.objects.resources import Object, Resource
 
 
@@ -53,12 +54,18 @@ def _container(container: Object) -> None:
     for variable in container.get("env") or ():
         if (field := (variable.get("valueFrom") or {}).get("fieldRef")) is not None:
             field.setdefault("apiVersion", "v1")
-    resources = container["resources"]
-    for name, limit in (resources.get("limits") or {}).items():
-        resources.setdefault("requests", {}).setdefault(name, limit)
+    _resources(container["resources"])
     for hook in (container.get("lifecycle") or {}).values():
         if (get := hook.get("httpGet")) is not None:
             get.setdefault("scheme", "HTTP")
+
+
+def _resources(resources: Object) -> None:
+    for group in ("limits", "requests"):
+        if resources.get(group):
+            resources[group] = {name: kept(value) for name, value in resources[group].items()}
+    for name, limit in (resources.get("limits") or {}).items():
+        resources.setdefault("requests", {}).setdefault(name, limit)
 
 
 def _probe(probe: Object) -> None:

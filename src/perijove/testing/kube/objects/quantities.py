@@ -25,6 +25,12 @@ def amount(value: object) -> Decimal:
     return number.scaleb(int(suffix[1:]))
 
 
+def kept(value: object) -> object:
+    """As the API server keeps it: a number as a string, a fraction in thousandths. What is none is for validation."""
+    plain = re.fullmatch(r"\d+\.\d+", str(value)) is not None or isinstance(value, int)
+    return written(amount(value)) if plain else value
+
+
 def written(value: Decimal, like: object = "") -> str:
     """Plainly; in the unit of `like` where that divides it."""
     suffix = re.sub(r"^[+-]?[0-9.]+", "", str(like))
