@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from perijove.domain.errors import SpawnFailed
+from perijove.domain.last_lines import with_last_lines
 from perijove.services.server_rows import get_server, list_servers
 from perijove.testing.browser import xsrf_of
 from perijove.testing.inside import hub_inside
@@ -130,6 +131,21 @@ async def test_a_server_that_dies_at_once_shows_its_exit_code_and_last_lines(ins
     _, page = await ada.get("hub/spawn-pending/ada")
     assert "exit code 3" in page
     assert "cannot start: told to fail" in page
+
+
+async def test_what_the_cluster_says_of_a_server_that_ended_is_for_admins_and_its_last_lines_are_the_users(inside, ada):
+    details = with_last_lines("Pod jupyter-ada on node-7: Failed", ["no such module: lab"])
+    inside.behaviour.fail_start = SpawnFailed("It ended.", reason="exited", details=details)
+    await ada.get("hub/spawn/ada")
+    await settled(inside)
+    _, page = await ada.get("hub/spawn-pending/ada")
+    assert "no such module: lab" in page
+    assert "node-7" not in page
+    async with inside.browser() as admin:
+        await admin.log_in("admin", "x")
+        _, page = await admin.get("hub/spawn-pending/ada")
+    assert "no such module: lab" in page
+    assert "node-7" in page
 
 
 async def test_a_start_can_be_cancelled_from_its_page(inside, ada):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from jupyterhub.utils import utcnow
 
 from perijove.domain.errors import SpawnFailed
+from perijove.domain.last_lines import with_last_lines
 from perijove.domain.ports import Exited, Mishap, ServerSpec
 from perijove.plugins.calls import begin, call, settle
 from perijove.plugins.endpoint import endpoint
@@ -163,7 +164,7 @@ class HostedSpawner:
 
     async def _with_log(self, failure: SpawnFailed) -> SpawnFailed:
         if lines := await self.log_lines():
-            failure.details = f"{failure.details.rstrip()}\n\nLast lines of the server's log:\n" + "\n".join(lines)
+            failure.details = with_last_lines(failure.details, lines)
         return failure
 
     # -- the rest of its life

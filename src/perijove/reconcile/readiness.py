@@ -11,6 +11,7 @@ import re
 import aiohttp
 
 from perijove.domain.errors import SpawnFailed
+from perijove.domain.last_lines import with_last_lines
 from perijove.domain.ports import Exited, Spawner
 
 FIRST_WAIT_SECONDS = 0.05
@@ -40,7 +41,7 @@ async def wait_ready(session: aiohttp.ClientSession, spawner: Spawner, url: str)
         raise SpawnFailed(
             f"The server started but did not answer within {spawner.http_timeout_seconds:.0f} seconds.",
             reason="timeout",
-            details=_with_log(f"No answer from {url}.", await spawner.log_lines()),
+            details=with_last_lines(f"No answer from {url}.", await spawner.log_lines()),
         )
     finally:
         for task in (answers, ended):
@@ -58,23 +59,19 @@ def died(exited: Exited) -> SpawnFailed:
         f"The server's process ended while it was starting{code}."
         + (f" Its last words: {last.strip()[:300]}" if last else ""),
         reason="exited",
-        details=_with_log(f"The process ended{code}.", exited.log_lines),
+        details=with_last_lines(f"The process ended{code}.", exited.log_lines),
     )
 
 
 def explained(cause: SpawnFailed, lines: tuple[str, ...]) -> SpawnFailed:
     """What a spawner knows of an end, with the log it kept."""
-    return SpawnFailed(cause.message, reason=cause.reason, details=_with_log(cause.details, lines))
+    return SpawnFailed(cause.message, reason=cause.reason, details=with_last_lines(cause.details, lines))
 
 
 def telling_line(lines: tuple[str, ...]) -> str:
     """The last line that sounds like the reason, else the last line: servers chat on after a fatal message."""
     said = [line for line in reversed(lines) if line.strip()]
     return next((line for line in said if _FATAL.search(line)), said[0] if said else "")
-
-
-def _with_log(text: str, lines: tuple[str, ...]) -> str:
-    return "\n".join((text, "Last lines of its log:", *lines)) if lines else text
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> None:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from perijove.domain import names
 from perijove.domain.errors import NotFound
+from perijove.domain.last_lines import split_last_lines
 from perijove.domain.states import Desired
 from perijove.lib.log import correlation_id
 from perijove.services.progress import events_so_far
@@ -18,9 +19,6 @@ from perijove.web import xsrf
 from perijove.web.pages.server_view import server_view, with_next
 from perijove.web.pages.spawn import Target, target_of
 from perijove.web.pages.view import Pages
-
-# Reasons whose details are what the person's own server wrote: theirs to read.
-_OWN_OUTPUT = frozenset({"exited", "timeout"})
 
 
 async def show(pages: Pages, request: Request) -> Response:
@@ -69,8 +67,8 @@ async def _ended(pages: Pages, request: Request, target: Target, row: ServerRow,
     if failure is None and not any(event.get("failed") for event in events):
         return await pages.render(request, "not_running.html", **common, may_start=True, next_path=pages.next(request))
     found = failure or {}
-    details = str(found.get("details", ""))
-    mine = found.get("reason") in _OWN_OUTPUT
+    # What the server wrote is its owner's to read; what hub and cluster say may be about others.
+    details, written = split_last_lines(str(found.get("details", "")))
     return await pages.render(
         request,
         "spawn_failed.html",
@@ -82,8 +80,8 @@ async def _ended(pages: Pages, request: Request, target: Target, row: ServerRow,
         message_html=found.get("html_message", ""),
         reason=found.get("reason", ""),
         failed_at=datetime.fromisoformat(found["at"]) if found.get("at") else None,
-        log_lines=details.splitlines() if mine else [],
-        details="" if mine or not target.identity.admin else details,
+        log_lines=written,
+        details=details if target.identity.admin else "",
         events=events,
         request_id=correlation_id.get(),
     )
