@@ -19,7 +19,7 @@ from perijove.cli.cluster import (
     read_config,
     seconds,
 )
-from perijove.cli.console import err, out
+from perijove.cli.console import err, out, show_notes
 from perijove.cli.options import Files
 from perijove.cli.progress import Terminal
 
@@ -99,6 +99,7 @@ def deploy(
         by=myself(),
     )
     loaded = read_config(files)
+    show_notes(loaded.notes_for("kubernetes"))
 
     async def work(client: "Client") -> None:
         with Terminal() as report:
@@ -122,8 +123,7 @@ def deploy(
 
 
 def _show(prepared: "Prepared", *, diff: bool, remove_obsolete: bool) -> None:
-    for note in prepared.notes:
-        err.print(f"[bold blue]note:[/]  {escape(str(note))}")
+    show_notes(prepared.notes)
     for warning in prepared.plan.warnings:
         err.print(f"[bold yellow]warning:[/] {escape(warning)}")
     unchanged = 0
@@ -144,14 +144,15 @@ def _show(prepared: "Prepared", *, diff: bool, remove_obsolete: bool) -> None:
 def _show_obsolete(prepared: "Prepared", *, remove: bool) -> None:
     """What Helm made and nobody asks for now."""
     from perijove.deploy.plan import PROTECTED
+    from perijove.deploy.render.dropped import reason
     from perijove.kube.refs import Ref
 
-    doomed = [ref for item in prepared.obsolete if (ref := Ref.of(item)).kind not in PROTECTED]
+    doomed = [(ref, reason(item)) for item in prepared.obsolete if (ref := Ref.of(item)).kind not in PROTECTED]
     if doomed:
         what = "will be deleted once everything is up" if remove else "stay; --remove-obsolete deletes them"
         err.print(f"[bold]Made by Helm, and of no use to this release[/] ({what}):")
-        for ref in doomed:
-            err.print(f"  {escape(str(ref))}")
+        for ref, why in doomed:
+            err.print(f"  {escape(str(ref))}{f'  [dim]{escape(why)}[/]' if why else ''}")
     if prepared.helm.records and not remove:
         err.print(
             "[bold yellow]warning:[/] Helm still has its record of the release: `helm uninstall "

@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from perijove.cli.cluster import Namespace, read_config, unusable
-from perijove.cli.console import out, show_notes
+from perijove.cli.console import err, out, show_notes
 from perijove.cli.exits import CommandFailed, Exit
 from perijove.cli.options import Files
 
@@ -22,6 +22,10 @@ EPILOG = """
   perijove render -f config.yaml -n jhub --secrets-from hub.json | kubectl diff -f -
 
   perijove render -f config.yaml -n jhub --output-dir manifests
+
+  kubectl get all,ing,netpol,pdb,cm,secret,sa,role,rolebinding -n jhub -o json > there.json
+
+  perijove render -f config.yaml -n jhub --existing there.json > manifests.yaml
 """
 
 
@@ -41,6 +45,14 @@ def render(
         typer.Option(
             help="The release's Secret `hub`, from `kubectl get secret hub -o json`: its keys are kept. "
             "Without it every rendering makes new ones.",
+            dir_okay=False,
+        ),
+    ] = None,
+    existing: Annotated[
+        Path | None,
+        typer.Option(
+            help="What the namespace holds, from `kubectl get ... -o json`: what of the release is not rendered is "
+            "listed. Nothing deletes it.",
             dir_okay=False,
         ),
     ] = None,
@@ -66,6 +78,8 @@ def render(
     except ValueError as error:
         raise CommandFailed(str(error), code=Exit.USAGE) from error
     show_notes((*loaded.notes_for("kubernetes"), *rendered.notes))
+    if existing is not None:
+        _show_dropped(_items(existing), rendered.manifests, target.name)
     if output_dir is None:
         typer.echo(all_to_yaml(rendered.manifests), nl=False)
         return
@@ -82,6 +96,31 @@ def _secrets(file: Path | None) -> "GeneratedSecrets":
         return GeneratedSecrets.kept(json.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise CommandFailed(f"Cannot read {file}: {error.strerror}.", code=Exit.USAGE) from error
+
+
+def _items(file: Path) -> list[dict[str, Any]]:
+    """The objects of a `List`, or one alone."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return list(found["items"]) if "items" in found else [dict(found)]
+    except OSError as error:
+        raise CommandFailed(f"Cannot read {file}: {error.strerror}.", code=Exit.USAGE) from error
+    except (ValueError, TypeError) as error:
+        remedy = "It is what `kubectl get ... -o json` prints."
+        raise CommandFailed(f"{file} holds no objects of Kubernetes.", remedy=remedy, code=Exit.USAGE) from error
+
+
+def _show_dropped(items: list[dict[str, Any]], manifests: "list[Manifest]", release: str) -> None:
+    from perijove.deploy.render.dropped import dropped
+
+    try:
+        found = dropped(manifests, items, release)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CommandFailed("What --existing names holds no objects of Kubernetes.", code=Exit.USAGE) from error
+    if found:
+        err.print(f"[bold]Of the release {escape(release)}, and not in this rendering[/] (it stays where it is):")
+    for item in found:
+        err.print(f"  {escape(str(item))}")
 
 
 def _write(directory: Path, manifests: "list[Manifest]") -> None:

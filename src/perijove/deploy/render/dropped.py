@@ -49,7 +49,7 @@ def dropped(manifests: Sequence[Manifest], existing: Iterable[Mapping[str, Any]]
         own = labels.get("release") == release and labels.get("component") != "singleuser-server"
         # With an owner it goes when that goes.
         if own and not metadata.get("ownerReferences") and _key(item) not in rendered:
-            found.append(Dropped(item["kind"], metadata["name"], metadata.get("namespace", ""), _reason(item)))
+            found.append(Dropped(item["kind"], metadata["name"], metadata.get("namespace", ""), reason(item)))
     return sorted(
         (item for item in found if item.kind not in _NOT_IN_QUESTION), key=lambda item: (item.kind, item.name)
     )
@@ -60,11 +60,12 @@ def _key(manifest: Mapping[str, Any]) -> tuple[str, str, str]:
     return manifest["kind"], metadata.get("namespace", ""), metadata["name"]
 
 
-def _reason(item: Mapping[str, Any]) -> str:
+def reason(item: Mapping[str, Any]) -> str:
+    """Why Perijove has no use for an object of z2jh's; "" where the configuration has none."""
     name = str(item["metadata"]["name"])
-    for (kind, plain), reason in _REASONS.items():
+    for (kind, plain), why in _REASONS.items():
         if item["kind"] == kind and (name == plain or name.endswith(f"-{plain}")):
-            return reason
+            return why
     if "helm.sh/hook" in (item["metadata"].get("annotations") or {}):
         return "left over from an installation"
     return ""
