@@ -151,10 +151,12 @@ def _local_api_url(options: HubOptions) -> str:
 @asynccontextmanager
 async def running_hub(hub: HubContext, traits: Config) -> AsyncIterator[ASGIApp]:
     """The application with everything that works behind it: one replica. Leaves its leases behind free."""
+    began = hub.clock.monotonic()
     await roles.reconcile(hub)
     await blocked.shut_out(hub)
     since = await hub.store.revision()
     await presence.arrive(hub)
+    metrics.init_spawners_duration.observe(hub.clock.monotonic() - began)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
         facts = hub_facts(hub.options, hub.store, hub.options.cookie_secret or hub.store.cookie_secret)
@@ -162,6 +164,7 @@ async def running_hub(hub: HubContext, traits: Config) -> AsyncIterator[ASGIApp]
             Reconciler(hub, http).run(),
             run_chores(hub),
             presence.beat_forever(hub),
+            metrics.watch_loop(),
             activity.flush_forever(hub),
             tail_forever(hub.store, since=since, broken=hub.identities.suspend, mended=hub.identities.resume),
             *([PushedProxy(hub, facts.connect_url).run()] if hub.options.chp_api_url else []),

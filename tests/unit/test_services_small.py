@@ -15,15 +15,6 @@ from perijove.services.secrets import (
     new_token,
 )
 from perijove.services.signing import Signer
-from perijove.services.throttle import (
-    FIRST_WAIT_SECONDS,
-    FORGET_SECONDS,
-    FREE_FAILURES,
-    FREE_FAILURES_PER_ACCOUNT,
-    MAX_REMEMBERED,
-    MAX_WAIT_SECONDS,
-    LoginThrottle,
-)
 
 SECRET = b"s" * 32
 
@@ -94,62 +85,3 @@ async def test_without_keys_nothing_is_kept():
     with pytest.raises(Unavailable, match="JUPYTERHUB_CRYPT_KEY"):
         await crypt.encrypt({})
     assert await crypt.decrypt(b"x") is None
-
-
-# -- throttle
-
-
-def test_some_failures_are_free_and_then_each_waits_longer():
-    throttle, now = LoginThrottle(), 0.0
-    for _ in range(FREE_FAILURES):
-        assert throttle.wait_seconds("ada", "1", now) == 0
-        throttle.failed("ada", "1", now)
-    waits = []
-    for _ in range(12):
-        waits.append(throttle.wait_seconds("ada", "1", now))
-        now += waits[-1]
-        assert throttle.wait_seconds("ada", "1", now) == 0
-        throttle.failed("ada", "1", now)
-    assert waits[0] == FIRST_WAIT_SECONDS
-    assert waits == sorted(waits)
-    assert waits[-1] == MAX_WAIT_SECONDS
-
-
-def test_one_address_with_many_people_is_never_throttled_as_such():
-    throttle = LoginThrottle()
-    for number in range(500):
-        throttle.failed(f"pupil{number}", "school", 0)
-    assert throttle.wait_seconds("teacher", "school", 0) == 0
-
-
-def test_one_account_from_many_addresses_is():
-    throttle = LoginThrottle()
-    for number in range(FREE_FAILURES_PER_ACCOUNT):
-        throttle.failed("ada", f"bot{number}", 0)
-    assert throttle.wait_seconds("ada", "anywhere", 0) > 0
-
-
-def test_failures_are_forgotten():
-    throttle = LoginThrottle()
-    for _ in range(FREE_FAILURES + 1):
-        throttle.failed("ada", "1", 0)
-    assert throttle.wait_seconds("ada", "1", FORGET_SECONDS + 1) == 0
-    throttle.failed("ada", "1", FORGET_SECONDS + 1)
-    assert throttle.wait_seconds("ada", "1", FORGET_SECONDS + 1) == 0
-
-
-def test_a_good_login_clears_its_own_address_only():
-    throttle = LoginThrottle()
-    for _ in range(FREE_FAILURES):
-        throttle.failed("ada", "1", 0)
-        throttle.failed("ada", "2", 0)
-    throttle.succeeded("ada", "1")
-    assert throttle.wait_seconds("ada", "1", 0) == 0
-    assert throttle.wait_seconds("ada", "2", 0) > 0
-
-
-def test_what_is_remembered_is_bounded():
-    throttle = LoginThrottle()
-    for number in range(MAX_REMEMBERED + 10):
-        throttle.failed(f"user{number}", "1", 0)
-    assert len(throttle._failures) <= MAX_REMEMBERED

@@ -4,6 +4,12 @@ Gauges that count rows are read from the database when they are scraped, not kep
 only its own events would be wrong.
 """
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -21,37 +27,86 @@ ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 GCCollector(registry=REGISTRY)
 
-SPAWN_BUCKETS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 180, 300, 600, float("inf"))
+SPAWN_BUCKETS = (0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 180, 300, 600, float("inf"))
+# What the loop is asked to wake up for; later is how long something else kept it.
+LOOP_INTERVAL_SECONDS = 0.05
+LOOP_BUCKETS = (0.05, 0.055, 0.06, 0.065, 0.07, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, float("inf"))
 
-request_duration = Histogram(
-    "jupyterhub_request_duration_seconds",
-    "Request duration for all HTTP requests",
-    ["method", "handler", "code"],
-    registry=REGISTRY,
+
+def _histogram(name: str, text: str, *labels: str, **options: Any) -> Histogram:
+    return Histogram(f"jupyterhub_{name}", text, labels, registry=REGISTRY, **options)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Gauge:
+    return Gauge(f"jupyterhub_{name}", text, labels, registry=REGISTRY)
+
+
+request_duration = _histogram(
+    "request_duration_seconds", "Request duration for all HTTP requests", "method", "handler", "code"
 )
-spawn_duration = Histogram(
-    "jupyterhub_server_spawn_duration_seconds",
+spawn_duration = _histogram(
+    "server_spawn_duration_seconds",
     "Time taken for server spawning operation",
-    ["status"],
+    "status",
+    "reason",
     buckets=SPAWN_BUCKETS,
-    registry=REGISTRY,
 )
-stop_seconds = Histogram(
-    "jupyterhub_server_stop_seconds", "Time taken for server stopping operation", ["status"], registry=REGISTRY
+stop_seconds = _histogram("server_stop_seconds", "Time taken for server stopping operation", "status")
+poll_duration = _histogram("server_poll_duration_seconds", "Time taken to poll if server is running", "status")
+login_duration = _histogram("login_duration_seconds", "Duration of all authentication attempts", "status")
+logout_duration = _histogram("logout_duration_seconds", "Duration of all logout requests")
+running_servers = _gauge("running_servers", "The number of user servers currently running")
+total_users = _gauge("total_users", "Total number of users")
+active_users = _gauge("active_users", "Number of users who were active in the given time period", "period")
+hub_startup_duration = _histogram("hub_startup_duration_seconds", "Time taken for Hub to start")
+init_spawners_duration = _histogram(
+    "init_spawners_duration_seconds", "Time taken at start to read what should exist; servers are checked afterwards"
 )
-poll_duration = Histogram(
-    "jupyterhub_server_poll_duration_seconds", "Time taken to poll if server is running", ["status"], registry=REGISTRY
+# With a configurable-http-proxy that routes are pushed to; proxies of our own follow the hub.
+check_routes_duration = _histogram("check_routes_duration_seconds", "Time taken to validate all routes in proxy")
+proxy_poll_duration = _histogram("proxy_poll_duration_seconds", "Duration for polling all routes from proxy")
+proxy_add_duration = _histogram("proxy_add_duration_seconds", "Duration for adding user routes to proxy", "status")
+proxy_delete_duration = _histogram(
+    "proxy_delete_duration_seconds", "Duration for deleting user routes from proxy", "status"
 )
-login_duration = Histogram("jupyterhub_login_duration_seconds", "Login request duration", ["status"], registry=REGISTRY)
-running_servers = Gauge("jupyterhub_running_servers", "The number of user servers currently running", registry=REGISTRY)
-total_users = Gauge("jupyterhub_total_users", "Total number of users", registry=REGISTRY)
-active_users = Gauge(
-    "jupyterhub_active_users", "Number of users who were active in the given time period", ["period"], registry=REGISTRY
+csp_reports = Counter("jupyterhub_csp_reports", "Content security policy violation reports", registry=REGISTRY)
+event_loop_interval = _histogram(
+    "event_loop_interval_seconds", "Distribution of measured event loop intervals", buckets=LOOP_BUCKETS
 )
-hub_startup_duration = Histogram(
-    "jupyterhub_hub_startup_duration_seconds", "Time taken for Hub to start", registry=REGISTRY
-)
-spawn_failures = Counter("perijove_spawn_failures", "Failed server starts by reason", ["reason"], registry=REGISTRY)
+
+# Rates need a zero to begin at: dashboards would miss the first failure.
+for _status in ("success", "failure"):
+    for _metric in (stop_seconds, login_duration, proxy_add_duration, proxy_delete_duration):
+        _metric.labels(_status)
+for _reason in ("", "throttled", "too-many-users", "already-pending"):
+    spawn_duration.labels("failure", _reason)
+spawn_duration.labels("success", "")
+spawn_duration.labels("error", "")
+
+
+def spawn_refused(reason: str) -> None:
+    """A start that a limit kept from being tried."""
+    spawn_duration.labels("failure", reason).observe(0)
+
+
+@contextmanager
+def timed(metric: Histogram) -> Iterator[None]:
+    """Observe how long the block took under `success`, or under `failure` when it raised."""
+    began = perf_counter()
+    status = "failure"
+    try:
+        yield
+        status = "success"
+    finally:
+        metric.labels(status).observe(perf_counter() - began)
+
+
+async def watch_loop() -> None:
+    """Until cancelled: how late the event loop wakes up who asked for it."""
+    while True:
+        began = perf_counter()
+        await asyncio.sleep(LOOP_INTERVAL_SECONDS)
+        event_loop_interval.observe(perf_counter() - began)
 
 
 def exposition(registry: CollectorRegistry = REGISTRY) -> bytes:

@@ -4,6 +4,7 @@ The web layer implements this over the services. `scope` is the ASGI scope of th
 """
 
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,6 +42,10 @@ class LoginCallbacks(Protocol):
 
     async def current_user(self, scope: Scope, *, cookie: bool, token: bool) -> Caller | None:
         """`cookie`, `token`: which credentials the handler accepts."""
+        ...
+
+    def attempt(self, scope: Scope, account: str) -> AbstractAsyncContextManager[None]:
+        """A login in the block: refused with `LimitReached` when it has to wait, counted when it fails."""
         ...
 
     async def complete_login(self, scope: Scope, model: AuthModel) -> Session:

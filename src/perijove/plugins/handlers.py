@@ -57,6 +57,12 @@ def as_http() -> Iterator[None]:
         raise error from exc
 
 
+def _not_refused(authenticated: Any) -> Any:
+    if not authenticated:
+        raise Forbidden("Invalid username or password")
+    return authenticated
+
+
 class _NoTimer:
     """`self.statsd`: JupyterHub dropped it in version 6, handlers of older plug-ins still use it."""
 
@@ -141,6 +147,20 @@ class HubHandler:
         self.parsed_scopes = scopes.parse_scopes(self.expanded_scopes)
 
     # -- logging in and out
+
+    async def authenticate(self, data: Any) -> Any:
+        """Forms of plug-ins guess no faster than ours. Without a name there is nothing to guess: OAuth callbacks."""
+        callbacks, account = self.exchange.callbacks, data.get("username") if isinstance(data, dict) else None
+        if callbacks is None or not account:
+            return await super().authenticate(data)  # type: ignore[misc]  # BaseHandler's
+        with as_http():
+            try:
+                async with callbacks.attempt(self.exchange.scope, str(account)):
+                    authenticated = _not_refused(await super().authenticate(data))  # type: ignore[misc]  # BaseHandler's
+            except Forbidden:
+                # The handler shows its own form again.
+                return None
+        return authenticated
 
     async def auth_to_user(self, authenticated: Any, user: Any = None) -> Any:
         if user is not None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -18,6 +19,7 @@ from yarl import URL
 
 from perijove.domain.errors import Conflict, HubError
 from perijove.domain.events import Event, Kind, Lagged
+from perijove.lib import metrics
 from perijove.lib.log import get_logger
 from perijove.services import activity, proxy_address
 from perijove.services import routes as table
@@ -141,11 +143,14 @@ class PushedProxy:
 
     async def _compare(self) -> int:
         """Make the proxy's table what the rows say; the revision that it then has."""
+        began = perf_counter()
         there = await self._there()
+        metrics.proxy_poll_duration.observe(perf_counter() - began)
         revision, routes = await table.all_routes(self._hub)
         wanted = self._wanted(routes)
         put = {prefix: route for prefix, route in wanted.items() if not _same(there.get(prefix), route)}
         await self._apply(put, [prefix for prefix in there if prefix not in wanted])
+        metrics.check_routes_duration.observe(perf_counter() - began)
         await self._report(there)
         return revision
 
@@ -168,8 +173,10 @@ class PushedProxy:
         room = asyncio.Semaphore(_AT_ONCE)
 
         async def call(method: str, prefix: str, body: Mapping[str, Any] | None = None) -> None:
+            metric = metrics.proxy_delete_duration if method == "DELETE" else metrics.proxy_add_duration
             async with room:
-                await self._call(method, prefix, body)
+                with metrics.timed(metric):
+                    await self._call(method, prefix, body)
 
         # Deletions first: a prefix may be among both, and then it is wanted.
         for calls in (

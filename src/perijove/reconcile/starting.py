@@ -200,7 +200,7 @@ class Start:
             await self.operation.write(tx, row, values, event=last, release=True)
             await spawn_limits.note_outcome(tx, limit=hub.options.consecutive_failure_limit, failed=False)
         faults.hit("start.settled")
-        metrics.spawn_duration.labels("success").observe(perf_counter() - self.began)
+        metrics.spawn_duration.labels("success", "").observe(perf_counter() - self.began)
         log.info("server started", user=row.user_name, server=row.name, url=url)
 
     async def _relay_progress(self, row: ServerRow, spawner: Spawner) -> None:
@@ -238,6 +238,7 @@ class Start:
             # A refusal by policy (status 4xx) says nothing about the health of the spawner.
             if error.status >= 500:  # noqa: PLR2004
                 await spawn_limits.note_outcome(tx, limit=hub.options.consecutive_failure_limit, failed=True)
+        metrics.spawn_duration.labels("failure", "").observe(perf_counter() - self.began)
         log.warning(
             "server start failed",
             user=row.user_name,

@@ -12,7 +12,6 @@ from perijove.services.identity_cache import IdentityCache
 from perijove.services.login_queue import LoginQueue
 from perijove.services.shutdown_wish import ShutdownWish
 from perijove.services.signing import Signer
-from perijove.services.throttle import LoginThrottle
 from perijove.store.database import Store
 
 
@@ -28,7 +27,6 @@ class HubContext:
     signer: Signer
     identities: IdentityCache
     activity: ActivityBuffer
-    throttle: LoginThrottle = field(default_factory=LoginThrottle)
     logins: LoginQueue = field(default_factory=LoginQueue)
     shutdown: ShutdownWish = field(default_factory=ShutdownWish)
     # Random, one per process: the owner of its leases.

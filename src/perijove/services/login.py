@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 from sqlalchemy import delete, insert, select
 
-from perijove.domain.errors import Conflict, Forbidden, HubError, Invalid, LimitReached, NotFound
+from perijove.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from perijove.domain.events import Event, Kind
 from perijove.domain.ids import UserId
 from perijove.domain.names import check_user_name
 from perijove.domain.ports import AuthModel
 from perijove.lib.log import get_logger
-from perijove.services import profile, sessions
+from perijove.services import profile, sessions, throttle
 from perijove.services.audit import record
 from perijove.services.login_queue import Entry
 from perijove.services.refresh import refresh_user
@@ -92,21 +92,10 @@ async def login(
 
 async def authenticate(hub: "HubContext", form: Mapping[str, str], facts: RequestFacts) -> AuthModel:
     """The authenticator's yes, throttled, without a session (`auth` of the token API). Raises as `login`."""
-    account = form.get("username", "")[:255]
-    now = hub.clock.monotonic()
-    if (wait := hub.throttle.wait_seconds(account, facts.remote_ip, now)) > 0:
-        seconds = int(wait) + 1
-        raise LimitReached(f"Too many failed logins. Try again in {seconds} seconds.", retry_after_seconds=seconds)
-    try:
+    async with throttle.attempt(hub, form.get("username", ""), facts.remote_ip):
         model = await hub.authenticator.authenticate(form, facts.as_mapping())
-    except HubError:
-        hub.throttle.failed(account, facts.remote_ip, now)
-        raise
-    if model is None:
-        hub.throttle.failed(account, facts.remote_ip, now)
-        log.warning("login_refused", account=account, address=facts.remote_ip)
-        raise Forbidden(_why_refused(hub, form))
-    hub.throttle.succeeded(account, facts.remote_ip)
+        if model is None:
+            raise Forbidden(_why_refused(hub, form))
     return model
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import delete, func, insert, select, update
 from perijove.domain import names
 from perijove.domain.errors import Invalid, LimitReached
 from perijove.domain.states import Desired, Observed
+from perijove.lib import metrics
 from perijove.services.context import HubContext
 from perijove.store.database import Transaction
 from perijove.store.schema import meta, servers
@@ -36,6 +37,7 @@ async def check(hub: HubContext, tx: Transaction, *, user_name: str, user_id: in
     if limits.concurrent_spawn_limit:
         pending = await _count(tx, (Observed.STOPPED, Observed.STARTING), desired=Desired.RUNNING)
         if pending >= limits.concurrent_spawn_limit:
+            metrics.spawn_refused("throttled")
             # Spread those who come back; the id is as good as a random number and repeatable.
             raise LimitReached(
                 "Too many users are starting servers right now. Try again shortly.",
@@ -45,6 +47,7 @@ async def check(hub: HubContext, tx: Transaction, *, user_name: str, user_id: in
         wanted = await _count(tx, (Observed.STOPPED,), desired=Desired.RUNNING)
         there = await _count(tx, (Observed.STARTING, Observed.RUNNING, Observed.STOPPING))
         if wanted + there >= limits.active_server_limit:
+            metrics.spawn_refused("too-many-users")
             raise LimitReached(
                 "The number of active servers has reached this hub's limit. Try again in a few minutes.",
                 retry_after_seconds=300,

@@ -14,6 +14,7 @@ from perijove.domain.events import Event, Kind
 from perijove.domain.ids import ServerId, TokenId, UserId
 from perijove.domain.names import full_name
 from perijove.domain.scopes import Owner, ScopeSet
+from perijove.services import throttle
 from perijove.services.audit import record
 from perijove.services.identity import TOKEN_QUERY, token_owner
 from perijove.services.identity_cache import OwnerEntry
@@ -252,7 +253,7 @@ async def revoke_token(hub: "HubContext", user: str, token_id: TokenId, *, actor
 
 
 async def purge_expired(hub: "HubContext") -> int:
-    """Chore: delete expired tokens, sessions and codes. Returns how many rows.
+    """Chore: delete expired tokens, sessions and codes, and failed logins of long ago. Returns how many rows.
 
     Emits nothing: what has expired is refused by its own time, remembered or not.
     """
@@ -260,6 +261,7 @@ async def purge_expired(hub: "HubContext") -> int:
     async with hub.store.transaction() as tx:
         for table in (schema.tokens, schema.sessions, schema.oauth_codes):
             count += (await tx.execute(delete(table).where(table.c.expires_at <= tx.now))).rowcount
+        count += await throttle.forget_old(tx)
     return count
 
 

@@ -63,6 +63,9 @@ class MemoryHub:
         found = self._by_cookie(scope) if cookie else None
         return None if found is None else Caller(user=found, scopes=self.scopes.get(found.name, frozenset()))
 
+    def attempt(self, _scope: Scope, _account: str) -> contextlib.AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext()
+
     async def complete_login(self, _scope: Scope, model: AuthModel) -> Session:
         if self.refuse:
             raise Forbidden(self.refuse)

@@ -4,6 +4,7 @@ An authenticator's `/hub/oauth_callback` ends in `complete_login` here, exactly 
 """
 
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from jinja2 import Environment
@@ -21,6 +22,7 @@ from perijove.plugins.callbacks import Caller, Session
 from perijove.plugins.facts import HubFacts
 from perijove.plugins.host import ClassHost
 from perijove.services import login as logins
+from perijove.services import throttle
 from perijove.services.context import HubContext
 from perijove.services.server_rows import list_servers
 from perijove.services.user_facts import user_facts
@@ -28,7 +30,7 @@ from perijove.web import cookies, xsrf
 from perijove.web.identity import identify
 from perijove.web.login import log_out
 from perijove.web.pages.view import Pages
-from perijove.web.requests import facts, is_secure
+from perijove.web.requests import facts, is_secure, remote_ip
 
 
 class HubCallbacks:
@@ -52,6 +54,9 @@ class HubCallbacks:
         known = await user_facts(self._hub, UserId(identity.id))
         active = await self._active(identity.name)
         return Caller(user=known, scopes=scopes, by_token=by_token, active_servers=active)
+
+    def attempt(self, scope: MutableMapping[str, Any], account: str) -> AbstractAsyncContextManager[None]:
+        return throttle.attempt(self._hub, account, remote_ip(self._hub, Request(scope)))
 
     async def complete_login(self, scope: MutableMapping[str, Any], model: AuthModel) -> Session:
         request = Request(scope)

@@ -6,12 +6,14 @@ return render("login.html", username=outcome.username, error=outcome.message, st
 """
 
 from dataclasses import dataclass
+from time import perf_counter
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from perijove.domain.errors import Forbidden, HubError, Invalid, LimitReached, Unavailable
+from perijove.lib import metrics
 from perijove.services import login as logins
 from perijove.services.context import HubContext
 from perijove.web import cookies, xsrf
@@ -99,6 +101,8 @@ def next_url(hub: HubContext, request: Request, *, default: str = "") -> str:
 
 async def log_out(hub: HubContext, request: Request) -> None:
     """GET /hub/logout: end the session and its tokens; clear cookies with `cookies.clear_login`."""
+    began = perf_counter()
     identity = await identify(hub, request, page=True)
     if identity is not None and identity.kind == "user":
         await logins.logout(hub, identity, facts(hub, request))
+    metrics.logout_duration.observe(perf_counter() - began)

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
+from perijove.lib import metrics
 from perijove.lib.log import get_logger
 from perijove.services.server_rows import find
 from perijove.web.pages import hooks
@@ -43,5 +44,6 @@ async def csp_report(pages: Pages, request: Request) -> Response:
         body += chunk
         if len(body) > MAX_REPORT_BYTES:
             return Response(status_code=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    metrics.csp_reports.inc()
     log.warning("content security policy violated", report=body.decode("utf-8", "replace"))
     return Response(status_code=HTTPStatus.NO_CONTENT)
