@@ -54,7 +54,6 @@ image: {{ include "perijove.image" . | quote }}
 {{- with $image.pullPolicy }}
 imagePullPolicy: {{ . }}
 {{- end }}
-command: [perijove]
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true

@@ -141,7 +141,7 @@ class Objects:
         after = _with_system_fields(resource, before, item, options.subresource)
         _plain_secret(resource, after)
         set_defaults(resource, after)
-        if not options.subresource:
+        if options.subresource in ("", "scale"):
             if after.get("rules") != before.get("rules") or after.get("subjects") != before.get("subjects"):
                 self.authorizer.check_grant(options.user, resource, after)
             for admit in self.admissions:

@@ -50,7 +50,8 @@ class Subresources:
             body = patches.merge(self.scale(resource, info), body)
         item = copied(self.objects.get(resource, info.namespace, info.name))
         item["spec"]["replicas"] = body["spec"]["replicas"]
-        options.subresource = ""
+        # Its writer is remembered as such: an autoscaler is told by it.
+        options.subresource = "scale"
         self.objects.replace(resource, info.namespace, info.name, item, options)
         return self.scale(resource, info)
 
