@@ -132,3 +132,16 @@ async def test_the_hub_is_told_of_another_proxy(root, maker):
     assert (await root("PATCH", "/proxy", [1])).status == 400
     assert (await root("PATCH", "/proxy")).status == 400
     assert (await maker("PATCH", "/proxy", {})).status == 403
+
+
+async def test_the_api_describes_itself_to_programs_and_to_people(inside):
+    async with ApiClient(inside.url) as nobody:
+        document = (await nobody("GET", "/openapi.json")).json
+        assert document["openapi"] == "3.1.0"
+        assert document["servers"] == [{"url": "/hub/api"}]
+    async with inside.browser() as somebody:
+        response, page = await somebody.get("hub/api-docs")
+        assert response.status == 200
+        assert "GET /users/{name}" in page
+        assert "read:users:name!user" in page
+        assert "<script" not in page.partition("<main")[2]

@@ -1,5 +1,7 @@
 """The REST API of JupyterHub, below `<base_url>hub/api`. Each module lists its endpoints with their scopes."""
 
+from typing import Any
+
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
@@ -22,7 +24,7 @@ from perijove.web.api.endpoint import Call, Endpoint, Operation
 from perijove.web.api.me import fast_paths
 from perijove.web.api.openapi.document import document
 
-__all__ = ["ENDPOINTS", "fast_paths", "routes"]
+__all__ = ["ENDPOINTS", "described", "fast_paths", "routes"]
 
 ENDPOINTS = [
     *general.ENDPOINTS,
@@ -40,12 +42,16 @@ ENDPOINTS = [
 ]
 
 
+def described(hub: HubContext) -> dict[str, Any]:
+    """The OpenAPI document: the same for everybody, since it says what there is, not what is on this hub."""
+    return document(ENDPOINTS, hub.options.base_url)
+
+
 async def describe(call: Call) -> Response:
-    """The document is the same for everybody: it says what there is, not what is on this hub."""
-    return call.json(document(ENDPOINTS, call.hub.options.base_url))
+    return call.json(described(call.hub))
 
 
 def routes(hub: HubContext) -> list[BaseRoute]:
     """Paths relative to `<base_url>hub`."""
-    described = Endpoint("/openapi.json", GET=Operation(describe, public=True))
-    return [endpoint.route(hub) for endpoint in (*ENDPOINTS, described)]
+    own = Endpoint("/openapi.json", GET=Operation(describe, public=True))
+    return [endpoint.route(hub) for endpoint in (*ENDPOINTS, own)]

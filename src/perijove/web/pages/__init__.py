@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from perijove.web.pages import (
     admin,
+    api_docs,
     entrance,
     errors,
     home,
@@ -65,6 +66,7 @@ def routes(pages: Pages) -> list[BaseRoute]:
         get("/user-redirect/{path:path}", spawn.user_redirect),
         get("/accept-share", share.show),
         post("/accept-share", share.accept),
+        get("/api-docs", api_docs.show),
         get("/token", tokens.show),
         post("/token", tokens.create),
         post("/token/revoke", tokens.revoke),
