@@ -102,6 +102,19 @@ async def test_a_renamed_users_volume_is_theirs_because_their_server_remembers_i
     assert not is_orphan(volume, people)
 
 
+async def names(cluster):
+    found = await cluster.core.list_namespaced_persistent_volume_claim(cluster.namespace)
+    return [one.metadata.name for one in found.items if one.metadata.deletion_timestamp is None]
+
+
+async def test_a_claim_that_tells_nothing_is_of_whom_a_server_holds_it(client, cluster, claim):
+    """Its hash cannot be read back, and nobody wrote on it: but it is certainly not orphaned."""
+    await claim("claim-x---12345678", labels={"component": "singleuser-storage"})
+    await holder(cluster, "claim-x---12345678", "jupyter-ann", "ann")
+    [volume] = await volumes(client, cluster)
+    assert (volume.user, volume.known_by) == ("ann", "held")
+
+
 async def test_a_claim_that_all_share_is_shown_with_each_ones_part_and_never_deleted(client, cluster, claim):
     await claim("everybodys", spec={"accessModes": ["ReadWriteMany"]})
     await holder(cluster, "everybodys", "jupyter-ann", "ann", "home/ann")
@@ -177,7 +190,7 @@ async def test_a_list_of_users_that_changes_while_it_is_read_is_read_again():
         await everybody(lambda offset: asyncio.sleep(0, ([str(offset), object()], True)), id)
 
 
-async def test_orphans_are_those_of_users_the_hub_does_not_have(run, claim, tmp_path):
+async def test_orphans_are_those_of_users_the_hub_does_not_have(run, cluster, claim, tmp_path):
     """Asked of a real hub's API; not a person's whose server runs nowhere, and nothing that only has such a name."""
     await claim(OLD, user=MIKSCH)
     await claim("claim-ann", user="ann")
@@ -190,6 +203,9 @@ async def test_orphans_are_those_of_users_the_hub_does_not_have(run, claim, tmp_
         assert code == 0, err
         assert [(one["name"], one["user"]) for one in json.loads(out)] == [(OLD, MIKSCH)]
         assert "2 users, from the hub at" in err
+        code, out, err = await run("orphans", "--hub", inside.url, "--delete", "--yes", JUPYTERHUB_API_TOKEN=token)
+        assert (code, out.splitlines()[-1]) == (0, f"{cluster.namespace}/{OLD} deleted")
+        assert set(await names(cluster)) == {"claim-ann", "claim-of-some-application"}
         with pytest.raises(UsersUnknown, match="does not show this token the servers"):
             await ask_hub(inside.url, narrow)
         with pytest.raises(UsersUnknown, match="does not accept the token"):

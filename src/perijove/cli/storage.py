@@ -210,7 +210,8 @@ def orphans(
         )
     if not people.servers:
         raise CommandFailed(f"{people.origin} has no users at all.", remedy="That is the wrong hub, or a new one.")
-    err.print(f"[dim]{len(people.servers)} users, from {escape(people.origin)}[/]")
+    count = len(people.servers)
+    err.print(f"[dim]{count} {'user' if count == 1 else 'users'}, from {escape(people.origin)}[/]")
     where = _where(namespace, user_namespaces, kubeconfig, context, people)
     found = [volume for volume in where.volumes() if is_orphan(volume, people)]
     _print(found, output)
@@ -317,6 +318,7 @@ def _facts(volume: "UserVolume") -> list[tuple[str, str]]:
         "remembered": "their server remembers it",
         "label": "by its label",
         "name": "by its name",
+        "held": "their server holds it",
     }
     whose = "several users" if volume.shared else f"{volume.user or 'unknown'}"
     if volume.known_by:

@@ -149,6 +149,6 @@ def _cause(subject: Subject, pods: Sequence[Object], events: Sequence[Object]) -
     for pod in reversed(pods):
         own = [event for event in events if (event.get("involvedObject") or {}).get("name") == pod["metadata"]["name"]]
         if (cause := kube_causes.starting(pod, own)) is not None:
-            words = f" {' '.join(cause.details.split())}" if cause.details else ""
+            words = f" ({' '.join(cause.details.split())})" if cause.details else ""
             return f"{pod['metadata']['name']}: {cause.message}{words}"
     return ""

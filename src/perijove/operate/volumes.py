@@ -24,7 +24,9 @@ class Holder:
 
     pod: str
     phase: str
+    # Of whom it is a server; "" for other pods, and where nothing tells.
     user: str = ""
+    is_server: bool = False
     sub_paths: tuple[str, ...] = ()
 
 
@@ -36,7 +38,7 @@ class UserVolume:
     # "" where nothing tells.
     user: str = ""
     server: str = ""
-    # annotation, remembered, label or name.
+    # annotation, remembered, label, name, or held: by the one who has it mounted.
     known_by: str = ""
     size: str = ""
     storage_class: str = ""
@@ -80,7 +82,7 @@ async def _of(client: Client, namespace: str, owners: "_Owners", policies: dict[
         held = tuple(holders.get(claim["metadata"]["name"], ()))
         if kube_claims.looks_like_a_users(claim) or owners.remembered(claim) is not None:
             volumes.append(_volume(claim, owners, held, policies))
-        elif any(holder.user for holder in held) or claim["metadata"]["name"] == owners.naming.static_claim:
+        elif any(holder.is_server for holder in held) or claim["metadata"]["name"] == owners.naming.static_claim:
             # Nobody's own, and users' servers mount it.
             volumes.append(_volume(claim, owners, held, policies, shared=True))
     return volumes
@@ -91,6 +93,9 @@ def _volume(
 ) -> UserVolume:
     metadata, spec, status = claim["metadata"], claim.get("spec") or {}, claim.get("status") or {}
     user, server, known_by = ("", "", "") if shared else owners.of(claim)
+    users = {holder.user for holder in held if holder.user}
+    if not user and not shared and len(users) == 1:
+        user, known_by = users.pop(), "held"
     capacity = status.get("capacity") or (spec.get("resources") or {}).get("requests") or {}
     bound_to = str(spec.get("volumeName") or "")
     return UserVolume(
@@ -158,12 +163,12 @@ def _holders(pods: Iterable[Object]) -> dict[str, list[Holder]]:
         if phase in _OVER:
             continue
         server = (metadata.get("labels") or {}).get("component") == _SERVER
-        user = str((metadata.get("annotations") or {}).get(kube_claims.USERNAME) or metadata["name"]) if server else ""
+        user = str((metadata.get("annotations") or {}).get(kube_claims.USERNAME) or "") if server else ""
         for volume in spec.get("volumes") or ():
             claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
             if claim:
                 paths = _sub_paths(spec, volume["name"])
-                found.setdefault(claim, []).append(Holder(metadata["name"], phase, user, paths))
+                found.setdefault(claim, []).append(Holder(metadata["name"], phase, user, server, paths))
     return found
 
 
