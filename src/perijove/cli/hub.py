@@ -14,7 +14,19 @@ import typer
 from perijove.cli.control import Control, HubFacts
 from perijove.cli.datadir import prepare
 from perijove.cli.listening import connectable, listening
-from perijove.cli.options import DataDir, Debug, Files, HubIP, HubPort, LogFormat, Logs, StopServers, Target, Where
+from perijove.cli.options import (
+    DataDir,
+    Debug,
+    Files,
+    HubIP,
+    HubPort,
+    LogFormat,
+    Logs,
+    StopServers,
+    Target,
+    Where,
+    address,
+)
 
 if TYPE_CHECKING:
     from perijove.config import Compiled
@@ -47,7 +59,10 @@ def hub(
     data_dir: DataDir,
     hub_ip: HubIP = None,
     hub_port: HubPort = None,
-    ip: Annotated[str | None, typer.Option("--ip", help="Where the proxy listens.", show_default="127.0.0.1")] = None,
+    ip: Annotated[
+        str | None,
+        typer.Option("--ip", help="Where the proxy listens.", show_default="127.0.0.1", callback=address),
+    ] = None,
     port: Annotated[int | None, typer.Option("--port", help="The proxy's port.", show_default="8000")] = None,
     target: Where = Target.LOCAL,
     stop_servers: StopServers = False,

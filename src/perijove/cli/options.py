@@ -24,11 +24,27 @@ def default_data_dir() -> Path:
     return Path(home) / "perijove"
 
 
+def address(value: str | None) -> str | None:
+    """`--ip=$EMPTY` would listen on every address, and be noticed by whoever finds the port."""
+    if value is not None and not value.strip():
+        raise typer.BadParameter("an address is missing; 0.0.0.0 is every one of IPv4, and :: of IPv6")
+    return value
+
+
+def given_files(values: list[Path] | None) -> list[Path] | None:
+    """`-f "$EMPTY"` would read whatever is in the working directory."""
+    # Path("") is ".", and so is the directory itself, where nobody keeps a mounted Secret.
+    if any(value == Path() for value in values or []):
+        raise typer.BadParameter("the name of a file is missing")
+    return values
+
+
 Files = Annotated[
     list[Path] | None,
     typer.Option(
         "--file",
         "-f",
+        callback=given_files,
         help="Configuration, as for Zero to JupyterHub. Repeat it: later files win, merged as Helm does. "
         "A directory is a mounted Secret.",
         show_default=False,
@@ -51,7 +67,10 @@ Where = Annotated[
 ]
 Logs = Annotated[LogFormat, typer.Option("--log-format", help="Logs for a person or for a collector.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Log more.")]
-HubIP = Annotated[str | None, typer.Option("--hub-ip", help="Address the hub listens on.", show_default="127.0.0.1")]
+HubIP = Annotated[
+    str | None,
+    typer.Option("--hub-ip", help="Address the hub listens on.", show_default="127.0.0.1", callback=address),
+]
 HubPort = Annotated[
     int | None,
     typer.Option("--hub-port", min=0, max=65535, help="Port the hub listens on.", show_default="8081"),

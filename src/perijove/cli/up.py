@@ -16,7 +16,7 @@ from perijove.cli.control import HubFacts
 from perijove.cli.datadir import locked, prepare
 from perijove.cli.exits import CommandFailed, Exit
 from perijove.cli.listening import connectable, free_port, is_loopback, require_free
-from perijove.cli.options import DataDir, Debug, Files, HubIP, HubPort, LogFormat, Logs, StopServers
+from perijove.cli.options import DataDir, Debug, Files, HubIP, HubPort, LogFormat, Logs, StopServers, address
 
 TOKEN_VARIABLE = "CONFIGPROXY_AUTH_TOKEN"  # noqa: S105 - a variable's name
 
@@ -45,7 +45,8 @@ def up(
         typer.Option(min=0, max=65535, help="Public port. 0 picks a free one.", show_default="8000"),
     ] = None,
     ip: Annotated[
-        str | None, typer.Option("--ip", help="Public address to listen on.", show_default="127.0.0.1")
+        str | None,
+        typer.Option("--ip", help="Public address to listen on.", show_default="127.0.0.1", callback=address),
     ] = None,
     data_dir: DataDir,
     hub_ip: HubIP = None,
