@@ -1,6 +1,7 @@
 """What a process remembers about callers: never longer than it is true."""
 
 import asyncio
+import time
 
 import pytest
 from sqlalchemy import delete, insert, select, update
@@ -101,6 +102,19 @@ async def test_while_the_feed_is_broken_nothing_is_remembered(hub):
         await tx.execute(delete(schema.tokens))
     assert await identity.identify_token(hub, token) is None
     hub.identities.resume()
+
+
+async def test_what_nobody_vouched_for_lately_is_read_again(hub, monkeypatch):
+    """As in a process that was frozen: it has missed revocations and does not know."""
+    token = await token_of(hub)
+    await identity.identify_token(hub, token)
+    counter = Counter(hub, monkeypatch)
+    hub.identities.vouch(time.monotonic())
+    assert await identity.identify_token(hub, token)
+    assert counter.reads == 0
+    hub.identities.vouch(time.monotonic() - 1)
+    assert await identity.identify_token(hub, token)
+    assert counter.reads > 0
 
 
 async def test_a_revocation_while_rows_are_being_read_is_not_undone(hub, monkeypatch):

@@ -3,12 +3,15 @@
 Filled from rows, emptied by events: `Kind.IDENTITY` with the owner's name, `service:<name>`, or `*`.
 The bus calls `forget` inside the committing transaction's `publish`, so a request that follows a
 revocation on this replica never meets the old answer; other replicas learn of it from the outbox.
-While the feed of events is known to be broken nothing is remembered.
+While the feed of events is known to be broken nothing is remembered. A process that was frozen does not know:
+what it remembers counts only for a moment after it last looked at what others committed (`vouch`).
 
 The race that matters: a row is read, then revoked, then remembered. Every read therefore runs under a
 `Reading`, and what was forgotten meanwhile is not put in.
 """
 
+import math
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +27,8 @@ EVERYONE = "*"
 # Oldest first out. An entry is a few hundred bytes; owners share their scopes.
 MAX_CREDENTIALS = 50_000
 MAX_OWNERS = 20_000
+# The second within which a revocation must hold everywhere.
+VOUCHED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +106,10 @@ class IdentityCache:
         self.catalogue = catalogue
         # False while the feed of events is broken: set by whoever runs the feed.
         self.enabled = True
+        # Monotonic. Where nobody else writes, memory is as good as rows.
+        self._vouched_until = math.inf
         # Role id -> (name, scopes); read with the owners, forgotten with everyone.
-        self.roles: dict[int, tuple[str, tuple[str, ...]]] | None = None
+        self._roles: dict[int, tuple[str, tuple[str, ...]]] | None = None
         self._owners: dict[str, OwnerEntry] = {}
         self._credentials: dict[str, CredentialEntry] = {}
         self._credentials_of: dict[str, set[str]] = {}
@@ -125,7 +132,7 @@ class IdentityCache:
         for reading in self._readings:
             reading.forgotten.add(key)
         if key == EVERYONE:
-            self.roles = None
+            self._roles = None
             for table in (self._owners, self._credentials, self._credentials_of, self._dependents):
                 table.clear()
             return
@@ -143,6 +150,13 @@ class IdentityCache:
     def resume(self) -> None:
         self.enabled = True
 
+    def vouch(self, at: float) -> None:
+        """All that others had committed at this time (monotonic) is known here."""
+        self._vouched_until = at + VOUCHED_SECONDS
+
+    def _is_vouched_for(self) -> bool:
+        return time.monotonic() < self._vouched_until
+
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         reading = Reading()
@@ -152,9 +166,17 @@ class IdentityCache:
         finally:
             self._readings.discard(reading)
 
+    @property
+    def roles(self) -> dict[int, tuple[str, tuple[str, ...]]] | None:
+        return self._roles if self._is_vouched_for() else None
+
+    @roles.setter
+    def roles(self, table: dict[int, tuple[str, tuple[str, ...]]]) -> None:
+        self._roles = table
+
     def owner(self, key: str, monotonic: float) -> OwnerEntry | None:
         entry = self._owners.get(key)
-        return entry if entry is not None and entry.stale_after > monotonic else None
+        return entry if entry is not None and entry.stale_after > monotonic and self._is_vouched_for() else None
 
     def put_owner(self, entry: OwnerEntry, reading: Reading) -> None:
         if self.enabled and reading.valid_for(entry.key):
@@ -163,7 +185,7 @@ class IdentityCache:
             self._owners[entry.key] = entry
 
     def credential(self, hashed: str) -> CredentialEntry | None:
-        return self._credentials.get(hashed)
+        return self._credentials.get(hashed) if self._is_vouched_for() else None
 
     def put_credential(self, hashed: str, entry: CredentialEntry, reading: Reading) -> None:
         if not self.enabled or not reading.valid_for(entry.owner.key, *entry.depends):

@@ -7,6 +7,7 @@ and between them caches are off.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
 from typing import Any
@@ -29,8 +30,18 @@ PATIENCE_SECONDS = 0.5
 LIMIT = 1000
 
 
-async def tail_forever(store: Store, *, since: int, broken: Callable[[], None], mended: Callable[[], None]) -> None:
-    """Publish events of other writers after revision `since`, until cancelled."""
+async def tail_forever(
+    store: Store,
+    *,
+    since: int,
+    broken: Callable[[], None],
+    mended: Callable[[], None],
+    looked: Callable[[float], None] = lambda _: None,
+) -> None:
+    """Publish events of other writers after revision `since`, until cancelled.
+
+    `looked` is told when, by the monotonic clock, all that was committed by then is published.
+    """
     woken = asyncio.Event()
     async with AsyncExitStack() as stack:
         if store.dialect == "postgresql":
@@ -43,11 +54,14 @@ async def tail_forever(store: Store, *, since: int, broken: Callable[[], None], 
                 async with asyncio.timeout(INTERVAL_SECONDS):
                     await woken.wait()
             woken.clear()
+            began = time.monotonic()
             try:
                 async with _patience(store):
                     newest = await store.revision()
                     if newest > last:
                         last = await _publish(store, last, newest)
+                if last >= newest:
+                    looked(began)
                 if not whole:
                     whole = True
                     store.bus.lag()
