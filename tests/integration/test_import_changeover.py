@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,29 +132,37 @@ async def test_servers_tokens_and_logins_to_servers_survive_the_change_from_jupy
         ApiClient(stock.url, ADMIN) as api,
     ):
         hub.port, hub.hub_port = URL(stock.url).port, stock.hub_port
-        held = await fill(stock, api, visitor)
-        mine = {"Authorization": f"token {held['ada']}"}
-        kernel = await start_kernel(session, f"{stock.url}user/ada/", headers=mine)
-        assert await execute(session, f"{stock.url}user/ada/", kernel, "globals().setdefault('x', 41)", headers=mine)
-        before = {user: await server_process(api, user, name) for user, name in (("ada", ""), ("grace", "gpu"))}
-        database = tmp_path / "stock" / "hub.sqlite"
+        try:
+            held = await fill(stock, api, visitor)
+            mine = {"Authorization": f"token {held['ada']}"}
+            kernel = await start_kernel(session, f"{stock.url}user/ada/", headers=mine)
+            assert await execute(
+                session, f"{stock.url}user/ada/", kernel, "globals().setdefault('x', 41)", headers=mine
+            )
+            before = {user: await server_process(api, user, name) for user, name in (("ada", ""), ("grace", "gpu"))}
+            database = tmp_path / "stock" / "hub.sqlite"
 
-        stock.process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(stock.process.wait(), 30)
-        code, said = await perijove(hub, "db", "import-jupyterhub", f"sqlite:///{database}", "--yes")
-        assert code == 0, said
-        assert "2  running servers" in said
-        assert "1  auth states" in said
+            stock.process.send_signal(signal.SIGTERM)
+            await asyncio.wait_for(stock.process.wait(), 30)
+            code, said = await perijove(hub, "db", "import-jupyterhub", f"sqlite:///{database}", "--yes")
+            assert code == 0, said
+            assert "2  running servers" in said
+            assert "1  auth states" in said
 
-        await hub.start()
-        await same_servers(hub, session, held, kernel, before)
-        await logins_go_on(hub, visitor)
-        await who_is_who(hub, held)
-        await activity_is_posted(hub, session, kernel, mine)
-        for user, path in (("ada", "server"), ("grace", "servers/gpu")):
-            status, body = await hub.api("DELETE", f"/users/{user}/{path}")
-            assert status in (202, 204), body
-            await until(lambda user=user: not is_alive(before[user]), seconds=20)
+            await hub.start()
+            await same_servers(hub, session, held, kernel, before)
+            await logins_go_on(hub, visitor)
+            await who_is_who(hub, held)
+            await activity_is_posted(hub, session, kernel, mine)
+            for user, path in (("ada", "server"), ("grace", "servers/gpu")):
+                status, body = await hub.api("DELETE", f"/users/{user}/{path}")
+                assert status in (202, 204), body
+                await until(lambda user=user: not is_alive(before[user]), seconds=20)
+        finally:
+            # No hub stops the servers of a test that fails before ours has started.
+            for process in hub.user_processes():
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 async def same_servers(
