@@ -1,9 +1,11 @@
 """The chart with Helm itself: install, upgrade, roll back, uninstall, and what its controller makes of it."""
 
+import aiohttp
 import pytest
 from ruamel.yaml import YAML
 
-from perijove.testing.deploying import config_text
+from perijove.kube.client import open_client
+from perijove.testing.deploying import QUICK, Releases, config_text
 from perijove.testing.helm import Helm
 from perijove.testing.waiting import until
 
@@ -29,13 +31,13 @@ async def conditions(releases):
     return {one["type"]: one for one in status["conditions"]}
 
 
-async def until_condition(releases, kind, reason=""):
+async def until_condition(releases, kind, reason="", *, seconds=60):
     async def holds():
         found = (await conditions(releases)).get(kind)
         return found if found and found["status"] == "True" and reason in ("", found["reason"]) else None
 
     try:
-        return await until(holds, seconds=30, every=0.1)
+        return await until(holds, seconds=seconds, every=0.1)
     except TimeoutError:
         raise AssertionError(f"{await conditions(releases)}\n{await said(releases)}") from None
 
@@ -80,3 +82,28 @@ async def test_a_config_yaml_is_installed_upgraded_rolled_back_and_uninstalled_w
 
 def variables(deployment):
     return {one["name"]: one.get("value") for one in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+
+
+REAL = """
+hub: {config: {JupyterHub: {authenticator_class: dummy}, Authenticator: {allow_all: true}}}
+proxy: {service: {type: ClusterIP}}
+prePuller: {hook: {enabled: false}, continuous: {enabled: false}}
+scheduling: {userScheduler: {enabled: false}, userPlaceholder: {enabled: false}}
+"""
+
+
+@pytest.mark.slow
+async def test_from_helm_install_to_a_login_page(helm, cluster, tmp_path):
+    """Nothing is a stub here: controller, hub and proxy are the image's program, each with the rights it was given."""
+    async with open_client(kubeconfig=cluster.kubeconfig, patience=QUICK) as client:
+        releases = Releases(cluster, client, tmp_path)
+        await helm.install("jhub", YAML(typ="safe").load(REAL), wait=False)
+        await until_condition(releases, "Ready", seconds=120)
+        pods = await client.list("v1", "Pod", cluster.namespace, labels="component=proxy")
+        addresses = [pod["status"]["podIP"] for pod in pods.items]
+        assert len(addresses) == 2
+        async with aiohttp.ClientSession() as session:
+            for address in addresses:
+                async with session.get(f"http://{address}:8000/hub/login") as response:
+                    assert response.status == 200
+                    assert "Log in" in await response.text()
