@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from perijove.config import ConfigError, load
 from perijove.config.reference import markdown, schema_json
 from perijove.config.schema.settings import Settings
-from perijove.config.validate import key_paths
+from perijove.config.validate import key_paths, over_defaults, section_at, section_fields, subsection
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT.parent / "shared" / "reference"
@@ -101,3 +101,22 @@ def _schema_keys(schema, path=()):
         for key, inner in (part.get("properties") or {}).items():
             yield (*path, key)
             yield from _schema_keys(inner, (*path, key))
+
+
+def test_every_key_has_an_example_that_the_schema_takes():
+    """Beside what its section cannot do without."""
+    cells = [line.split(" | ") for line in markdown().splitlines() if line.startswith("| `")]
+    rows = [(row[0].strip("| `"), row[3].strip("`").partition(": ")[2]) for row in cells]
+    keys = [path for path in key_paths(Settings, ()) if not subsection(section_fields(section_at(path[:-1]))[path[-1]])]
+    assert [tuple(name.split(".")) for name, _ in rows] == keys
+    for name, text in rows:
+        path = tuple(name.split("."))
+        given = {path[-1]: json.loads(text.replace("\\|", "|"))}
+        if path[:-1] in NAMED:
+            given = {"name": "n", **given}
+        for step in reversed(path[:-1]):
+            given = {step: given}
+        Settings.model_validate(over_defaults(Settings, given))
+
+
+NAMED = {("httpRoute", "gateway"), ("httpProxy", "tls", "issuer")}

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic_core import PydanticUndefined
 
+from perijove.config.examples import example
 from perijove.config.schema.base import KUBERNETES, Section
 from perijove.config.schema.settings import Settings
 from perijove.config.validate import section_fields, subsection
@@ -14,8 +15,9 @@ from perijove.config.validate import section_fields, subsection
 _LONGEST_DEFAULT: Final = 60
 _INTRODUCTION: Final = """# Configuration
 
-Every key of `config.yaml`, with its default and meaning. The keys are those of Zero to JupyterHub's chart, so
-its files work here as they are; keys that it does not know are marked **Perijove**.
+Every key of `config.yaml`, with its default, an example and its meaning. The keys are those of Zero to
+JupyterHub's chart, so its files work here as they are; keys that it does not know are marked **Perijove**. An
+example stands on one line, in the brackets of JSON; YAML takes it like that, or spread over several lines.
 
 - Several files (`-f one.yaml -f two.yaml`) are merged as Helm merges them: maps deep, lists replaced; `null`
   removes a default.
@@ -41,7 +43,9 @@ def markdown() -> str:
         parts.append(f"## {name}")
         parts.append(str(info.description))
         rows = list(_rows(inner, (name,), kubernetes=_kubernetes(info))) if inner else [_row((name,), info)]
-        parts.append("\n".join(["| key | type | default | meaning |", "| --- | --- | --- | --- |", *rows]))
+        parts.append(
+            "\n".join(["| key | type | default | example | meaning |", "| --- | --- | --- | --- | --- |", *rows])
+        )
     return "\n\n".join(parts)
 
 
@@ -63,7 +67,8 @@ def _row(path: tuple[str, ...], info: Any, *, kubernetes: bool = False) -> str:
     if " Not known to z2jh." in meaning:
         meaning = f"**Perijove.** {meaning.replace(' Not known to z2jh.', '')}"
     mark = " *Kubernetes.*" if kubernetes or _kubernetes(info) else ""
-    cells = (f"`{'.'.join(path)}`", _type(path), _default(info), f"{meaning}{mark}")
+    kind = _type(path)
+    cells = (f"`{'.'.join(path)}`", kind, _default(info), _example(path, info, kind), f"{meaning}{mark}")
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
@@ -73,6 +78,12 @@ def _default(info: Any) -> str:
         return "required"
     text = json.dumps(value, ensure_ascii=False)
     return f"`{text}`" if len(text) <= _LONGEST_DEFAULT else "…"
+
+
+def _example(path: tuple[str, ...], info: Any, kind: str) -> str:
+    """As one line of YAML, of which JSON is a part."""
+    default = info.get_default(call_default_factory=True, validated_data={})
+    return f"`{path[-1]}: {json.dumps(example(path, default, kind), ensure_ascii=False)}`"
 
 
 def _type(path: tuple[str, ...]) -> str:
