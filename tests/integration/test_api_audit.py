@@ -116,3 +116,16 @@ async def test_old_lines_are_forgotten_when_their_time_is_over(inside, root):
     assert await audit_trail.trim(inside.hub) == 1
     assert (await audit_trail.read_page(inside.hub, AuditQuery(subject="old")))[0] == []
     assert await audit_trail.trim(inside.hub) == 0
+
+
+async def test_a_change_that_was_not_allowed_is_in_the_trail(inside, root):
+    token = (await root("POST", "/users/ann/tokens")).json["token"]
+    async with ApiClient(inside.url, token) as ann:
+        assert (await ann("DELETE", "/users/ben")).status == 403
+        assert (await ann("GET", "/users")).status == 403
+    (line,) = (await root("GET", "/audit?result=denied&actor=ann")).json["items"]
+    assert (line["action"], line["subject"], line["data"]) == (
+        "api.refused",
+        "/hub/api/users/ben",
+        {"method": "DELETE"},
+    )

@@ -183,3 +183,16 @@ async def test_start_up_does_not_walk_over_users(monkeypatch):
             assigned = select(func.count()).select_from(schema.user_roles)
             assert (await connection.execute(assigned)).scalar() == 0
         assert (await users.get_user(hub, "u7")).roles == ["user"]
+
+
+async def test_a_service_may_be_allowed_scopes_by_the_names_of_roles():
+    page = ServiceOptions(
+        name="page", url="http://x", oauth_client_allowed_scopes=("read:hub",), oauth_roles=("tutor",)
+    )
+    tutor = RoleOptions(name="tutor", scopes=("list:users", "read:hub"))
+    async with bare_hub(services=(page,), load_roles=(tutor,)) as hub, hub.store.read() as connection:
+        (client,) = (await connection.execute(select(schema.oauth_clients.c.allowed_scopes))).scalars()
+        assert client == ["read:hub", "list:users"]
+    with pytest.raises(Invalid, match="oauth_roles"):
+        async with bare_hub(services=(page,)):
+            pass

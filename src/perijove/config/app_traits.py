@@ -180,6 +180,7 @@ def service(value: Any) -> ServiceOptions:
         environment={name: str(item) for name, item in mapping(given.get("environment") or {}).items()},
         oauth_no_confirm=boolean(given.get("oauth_no_confirm", False)),
         oauth_client_allowed_scopes=texts(given.get("oauth_client_allowed_scopes") or ()),
+        oauth_roles=texts(given.get("oauth_roles") or ()),
         **{key: text(given.get(key) or "") for key in _SERVICE_TEXTS},
     )
 

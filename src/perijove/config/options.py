@@ -45,6 +45,8 @@ class ServiceOptions:
     oauth_redirect_uri: str = ""
     oauth_no_confirm: bool = False
     oauth_client_allowed_scopes: tuple[str, ...] = ()
+    # The older way to say the same: scopes of these roles.
+    oauth_roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from perijove.lib.log import correlation_id
 from perijove.store import schema
 
 if TYPE_CHECKING:
+    from perijove.services.context import HubContext
     from perijove.store.database import Transaction
 
 
@@ -44,3 +45,10 @@ async def record(
             "data": data,
         },
     )
+
+
+async def record_denied(hub: "HubContext", *, actor: str, method: str, path: str) -> None:
+    """Somebody known asked for a change that they may not make. Anonymous requests are the log's, not the trail's:
+    anybody could fill it."""
+    async with hub.store.transaction() as tx:
+        await record(tx, "api.refused", actor=actor, subject=path, result="denied", method=method)

@@ -14,7 +14,7 @@ from perijove.config.options import ServiceOptions
 from perijove.domain.errors import Invalid, NotFound
 from perijove.domain.ids import ServiceId
 from perijove.domain.names import escape
-from perijove.domain.roles import ADMIN
+from perijove.domain.roles import ADMIN, DEFAULT_ROLES
 from perijove.services import oauth
 from perijove.services.secrets import MAX_TOKEN_LENGTH, hash_token
 from perijove.store import schema
@@ -138,10 +138,22 @@ async def put_client(hub: "HubContext", tx: "Transaction", service: ServiceOptio
         # Without a configured token the hub makes one when it starts the service (`service_tokens`).
         secret=service.api_token or None,
         redirect_uri=service.oauth_redirect_uri or f"{prefix}oauth_callback",
-        allowed_scopes=service.oauth_client_allowed_scopes,
+        allowed_scopes=_allowed_scopes(hub, service),
         description=f"Service {service.name}",
         service_id=service_id,
     )
+
+
+def _allowed_scopes(hub: "HubContext", service: ServiceOptions) -> tuple[str, ...]:
+    """With those of `oauth_roles`. Raises `Invalid` for a role that nobody defines."""
+    configured = {role.name: role.scopes for role in hub.options.load_roles if role.scopes is not None}
+    defined = {name: role.scopes for name, role in DEFAULT_ROLES.items()} | configured
+    scopes = list(service.oauth_client_allowed_scopes)
+    for name in service.oauth_roles:
+        if name not in defined:
+            raise Invalid(f"services: {service.name} has the unknown role {name!r} in oauth_roles", field="services")
+        scopes += defined[name]
+    return tuple(dict.fromkeys(scopes))
 
 
 async def service_ids(tx: "Transaction", names: Iterable[str]) -> list[int]:

@@ -1,9 +1,10 @@
-"""Stopping every server, for a hub that was told to leave nothing running."""
+"""Asking a hub to end, and stopping every server of one that was told to leave nothing running."""
 
 from sqlalchemy import and_, or_
 
 from perijove.domain.states import Desired, Observed
 from perijove.lib.log import get_logger
+from perijove.services.audit import record
 from perijove.services.context import HubContext
 from perijove.services.server_rows import from_row, query
 from perijove.services.servers import stop_row
@@ -13,6 +14,13 @@ log = get_logger(__name__)
 
 TIMEOUT_SECONDS = 60.0
 _CHECK_SECONDS = 0.2
+
+
+async def ask(hub: HubContext, *, servers: bool | None, proxy: bool | None, actor: str) -> None:
+    """Whoever runs this hub ends it, as wished."""
+    async with hub.store.transaction() as tx:
+        await record(tx, "hub.shutdown", actor=actor, subject=hub.host, servers=servers, proxy=proxy)
+    hub.shutdown.ask(servers=servers, proxy=proxy)
 
 
 async def stop_all_servers(hub: HubContext, *, timeout_seconds: float = TIMEOUT_SECONDS) -> int:

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from perijove.domain.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from perijove.services.audit import record_denied
 from perijove.services.context import HubContext
 from perijove.services.identity import Identity, require
 from perijove.web.errors import api_headers, json_error
@@ -29,6 +30,7 @@ Handler = Callable[["Call"], Awaitable[Response]]
 
 # Methods of HTTP that some client may send to any path.
 ALL_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,17 @@ class Operation:
         if self.public:
             return await self.handler(Call(hub, request, None, path))
         identity = await identify(hub, request)
-        if self.listing:
-            _require_listing(identity, self.scopes)
-        else:
-            await require(hub, identity, *(_filtered(scope, path) for scope in self.scopes))
-        return await self.handler(Call(hub, request, identity, path))
+        call = Call(hub, request, identity, path)
+        try:
+            if self.listing:
+                _require_listing(identity, self.scopes)
+            else:
+                await require(hub, identity, *(_filtered(scope, path) for scope in self.scopes))
+        except (Forbidden, NotFound):
+            if identity is not None and request.method not in _READING:
+                await record_denied(hub, actor=call.actor, method=request.method, path=request.url.path)
+            raise
+        return await self.handler(call)
 
 
 def _require_listing(identity: Identity | None, scopes: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ import msgspec
 from starlette.responses import Response
 
 from perijove import JUPYTERHUB_VERSION
+from perijove.services import shutdown as shutting
 from perijove.services import users
 from perijove.web.api.endpoint import Call, Endpoint, Operation
 from perijove.web.api.me import render_me
@@ -49,7 +50,7 @@ async def health(call: Call) -> Response:
 
 async def shutdown(call: Call) -> Response:
     wanted = await read_optional_json(call.request, ShutdownRequest, ShutdownRequest())
-    call.hub.shutdown.ask(servers=wanted.servers, proxy=wanted.proxy)
+    await shutting.ask(call.hub, servers=wanted.servers, proxy=wanted.proxy, actor=call.actor)
     return call.json({"message": "Shutting down Hub"}, 202)
 
 
