@@ -101,3 +101,12 @@ async def test_a_proxy_that_comes_later_is_filled_then(ports):
             await until(lambda: _has(api, "/"))
             await until(lambda: "the proxy's routes are set again" in hub.log)
             assert hub.log.count("cannot set the proxy's routes") == 1
+
+
+async def test_the_hub_is_told_where_another_proxy_is(ports):
+    """`PATCH /proxy` points it at one that is somewhere else, with a token of its own."""
+    moved = free_port(), free_port()
+    async with run_hub(driven(ports[1])) as hub, chp(TOKEN, ports=moved):
+        status, _ = await hub.api("PATCH", "/proxy", {"api_url": f"http://127.0.0.1:{moved[1]}", "auth_token": TOKEN})
+        assert status == 200
+        await until(lambda: _has(moved[1], "/"))
