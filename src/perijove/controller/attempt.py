@@ -174,6 +174,9 @@ class Attempts:
             return Outcome(situation=situation, again_seconds=_LOOK_SECONDS, expected=expected)
         notes = [str(note) for note in (*loaded.notes, *prepared.notes)]
         number = f"revision {revision.number} " if revision is not None else ""
+        if prepared.obsolete:
+            left = _listed([Ref.of(item) for item in prepared.obsolete])
+            notes.append(f"made by Helm's chart before, and of no use now; delete them when you like: {left}")
         words = "\n".join([f"{number}deployed; {len(prepared.plan.steps)} objects", *notes])
         again = None
         if not prepared.plan.is_nothing:
