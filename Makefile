@@ -49,6 +49,7 @@ up: $(VENV)/.run-stamp ## A working hub on http://127.0.0.1:8000 (ARGS="--port 8
 # A file stays with one worker, so that its servers are started once, and the longest come first.
 test: $(VENV)/.dev-stamp $(SINGLEUSER5)/.stamp $(OPENAPI)/.stamp $(HELM)/.stamp ## The whole test suite, with everything it needs (ARGS="-k login -x", WORKERS=0)
 	@scripts/system-packages test
+	@$(MAKE) --no-print-directory $(FUZZ)/.stamp || echo "No atheris for this Python: the test that fuzzes is skipped."
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev-stamp ## Format, lint, types, import contracts, size gate, generated docs

@@ -43,6 +43,26 @@ def _require(condition: object, what: str, *evidence: object) -> None:
         raise Differs(f"{what}: {evidence!r}")
 
 
+def check_any(data: bytes) -> None:
+    """What the fuzzer calls: the first byte says which parser, the second where to cut."""
+    if len(data) < 2:  # noqa: PLR2004 - the two
+        return
+    match data[0] % 5:
+        case 0:
+            check_request(data[2:])
+            check_known(data[2:])
+        case 1:
+            check_response(data[2:])
+        case 2:
+            check_chunks(data[2:], data[1])
+        case 3:
+            check_path(data[2:])
+        case _:
+            # A path without line breaks, as a request line leaves it, and a body.
+            path, _, body = data[2:].partition(b"\n")
+            check_call(path, body)
+
+
 def check_request(data: bytes) -> bool:
     """A head is refused, or sent on as a head that an independent server reads in the same way."""
     end = data.find(b"\r\n\r\n")
