@@ -1,12 +1,16 @@
 """The chart with Helm itself: install, upgrade, roll back, uninstall, and what its controller makes of it."""
 
+import json
+from pathlib import Path
+
 import aiohttp
 import pytest
 from ruamel.yaml import YAML
 
 from perijove.kube.client import open_client
+from perijove.kube.refs import Ref
 from perijove.testing.deploying import QUICK, Releases, config_text
-from perijove.testing.helm import Helm
+from perijove.testing.helm import Helm, HelmFailed
 from perijove.testing.waiting import until
 
 HUB = ("perijove.io/v1alpha1", "Hub", "jhub")
@@ -107,3 +111,48 @@ async def test_from_helm_install_to_a_login_page(helm, cluster, tmp_path):
                 async with session.get(f"http://{address}:8000/hub/login") as response:
                     assert response.status == 200
                     assert "Log in" in await response.text()
+
+
+@pytest.fixture
+def z2jh(tmp_path):
+    """z2jh's chart, as far as it matters here: what it left in a cluster as templates."""
+    directory = tmp_path / "jupyterhub"
+    (directory / "templates").mkdir(parents=True)
+    (directory / "Chart.yaml").write_text("{apiVersion: v2, name: jupyterhub, version: 4.2.0}")
+    yaml = YAML(typ="safe")
+    manifests = list(yaml.load_all(Path(__file__).with_name("z2jh-release.yaml")))
+    for manifest in manifests:
+        manifest["metadata"]["labels"] |= {"chart": "jupyterhub-4.2.0", "heritage": "Helm", "release": "jhub"}
+    (directory / "templates" / "all.yaml").write_text("\n---\n".join(map(json.dumps, manifests)))
+    return directory
+
+
+async def kept(releases):
+    """What people depend on."""
+    found = [
+        await releases.find("v1", *what)
+        for what in (("Service", "proxy-public"), ("PersistentVolumeClaim", "hub-db-dir"))
+    ]
+    return [item and item["metadata"]["uid"] for item in found]
+
+
+async def test_a_release_of_z2jh_is_taken_over_with_helm_and_never_by_an_upgrade(helm, releases, z2jh):
+    """Helm would delete what our chart does not have; so that is refused, and the way that the guide shows is gone."""
+    await helm.run("install", release_name="jhub", chart_path=str(z2jh), wait=False)
+    before = await kept(releases)
+    assert all(before)
+    with pytest.raises(HelmFailed, match=r"installed from the chart jupyterhub-4\.2\.0"):
+        await helm.upgrade("jhub", values(), wait=False)
+    assert await kept(releases) == before
+
+    for record in (await releases.client.list("v1", "Secret", releases.namespace, labels="owner=helm,name=jhub")).items:
+        await releases.client.delete(Ref.of(record))
+    await helm.install("jhub", values(), wait=False)
+    ready = await until_condition(releases, "Ready")
+    assert "Service proxy-api" in ready["message"]
+    assert await kept(releases) == before
+    hub = await releases.get("apps/v1", "Deployment", "hub")
+    assert hub["spec"]["template"]["spec"]["containers"][0]["args"][:2] == ["perijove", "hub"]
+
+    await helm.run("uninstall", release_name="jhub", wait=True, timeout=60)
+    assert (await kept(releases))[1] == before[1]
