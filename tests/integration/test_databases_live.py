@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from perijove.testing.databases import DatabaseMissing, MariaDB, PostgreSQL
 from perijove.testing.hub import OPEN, run_hub
 from perijove.testing.waiting import until
 
@@ -144,3 +145,47 @@ async def stopped(hub, user: str) -> bool:
     return not model["pending"] and not any(
         server["ready"] or server["pending"] for server in model["servers"].values()
     )
+
+
+@pytest.fixture(params=[PostgreSQL, MariaDB])
+def own_server(request):
+    try:
+        server = request.param()
+    except DatabaseMissing as missing:
+        pytest.skip(f"{missing}; scripts/system-packages test installs it")
+    with server:
+        yield server
+
+
+async def test_without_its_database_a_hub_answers_503_to_everybody_and_recovers_by_itself(own_server, tmp_path):
+    config = config_on(own_server, own_server.create_database(), tmp_path)
+    async with run_hub(config) as hub, hub.browser() as browser, hub.browser() as stranger:
+        assert (await browser.log_in("ada"))[0] == 200
+
+        async def answers() -> dict[str, tuple[int, str]]:
+            headers = {"Authorization": f"token {hub.token}"}
+            found = {}
+            for who, method, path, options in (
+                (browser, "GET", "hub/home", {}),
+                (browser, "GET", "hub/token", {}),
+                (browser, "GET", "hub/api/user", {}),
+                (browser, "GET", "hub/user/ada/", {}),
+                (stranger, "GET", "hub/api/users", {"headers": headers}),
+                (stranger, "POST", "hub/api/users/eve", {"headers": headers}),
+                (stranger, "GET", "hub/api/user", {"headers": {"Authorization": "token " + "0" * 32}}),
+            ):
+                address = f"{hub.url}{path}"
+                async with who.session.request(method, address, allow_redirects=False, **options) as response:
+                    found[f"{method} {path}"] = response.status, response.headers.get("Retry-After", "")
+            return found
+
+        await asyncio.to_thread(own_server.kill)
+        for name, (status, retry_after) in (await answers()).items():
+            assert status == 503, f"{name}: {status}\n{hub.log[-3000:]}"
+            assert int(retry_after) > 0, name
+        await asyncio.to_thread(own_server.start)
+        page, _ = await browser.get("hub/home")
+        assert (page.status, page.url.path) == (200, "/hub/home"), "still logged in"
+        assert (await hub.api("POST", "/users/eve"))[0] == 201
+        assert "Traceback" not in hub.log
+        assert own_server.password not in hub.log
