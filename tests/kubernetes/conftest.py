@@ -38,6 +38,19 @@ def rendered(tmp_path):
 
 
 @pytest.fixture
+async def grant(releases):
+    """Applies the hub's account and rights out of rendered manifests, and nothing else."""
+
+    async def apply(manifests):
+        kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+        for (kind, name), manifest in manifests.items():
+            if kind in kinds and name in ("hub", "jhub-hub"):
+                await releases.client.apply(manifest, manager="test", force=True)
+
+    return apply
+
+
+@pytest.fixture
 async def releases(cluster, tmp_path):
     """Deploys into the cluster's namespace, of pods that answer their probes at once."""
     async with open_releases(cluster, tmp_path) as releases:

@@ -46,7 +46,7 @@ SECONDS = 60
 
 @dataclass
 class InCluster(Stand):
-    """Its hubs think that they are pods of a cluster."""
+    """Its hubs think that they are pods of a cluster, and have the rights that the release gives them."""
 
     kubeconfig: str = ""
     namespace: str = ""
@@ -72,6 +72,16 @@ class InCluster(Stand):
             response, text = await browser.get(path, headers=headers)
             return json.loads(text) if response.status == 200 else None
 
+    def told(self, user):
+        """What the events of a server say, oldest first."""
+        with self._database() as connection:
+            rows = connection.execute(
+                "SELECT event FROM server_events e JOIN servers s ON s.id = e.server_id "
+                "JOIN users u ON u.id = s.user_id WHERE u.name = ? ORDER BY e.id",
+                (user,),
+            )
+            return [json.loads(event)["message"] for (event,) in rows]
+
     def make_chores_due(self):
         with self._database() as connection:
             connection.execute("UPDATE leases SET done = NULL")
@@ -84,8 +94,11 @@ class InCluster(Stand):
 
 
 @pytest.fixture
-async def stand(cluster, tmp_path):
+async def stand(cluster, tmp_path, rendered, grant):
     assert cluster.fake, "its pods reach a hub on this machine"
+    manifests, _ = rendered(json.dumps(CONFIG))
+    await grant(manifests)
+    account = await cluster.as_account("hub")
     token, port = secrets.token_hex(16), free_port()
     own = {"hub": {"config": {"JupyterHub": {"hub_connect_url": f"http://127.0.0.1:{port}"}}}}
     files = [
@@ -94,12 +107,13 @@ async def stand(cluster, tmp_path):
         write_config(tmp_path / "stand.yaml", own),
     ]
     stand = InCluster(tmp_path, files, [free_port()], port, token, secrets.token_hex(8))
-    stand.kubeconfig, stand.namespace = str(cluster.kubeconfig), cluster.namespace
+    stand.kubeconfig, stand.namespace = str(account.kubeconfig), cluster.namespace
     try:
         stand.start_proxy()
         yield stand
     finally:
         await asyncio.to_thread(stand.end)
+    assert [str(one) for one in cluster.fake.server.log.find(status=403)] == []
 
 
 @pytest.fixture
@@ -155,6 +169,48 @@ async def test_a_pod_deleted_by_hand_is_noticed_and_told_within_seconds(stand, p
     assert row["desired"] == "stopped"
     failure = json.loads(row["failure"])
     assert failure["message"] == "The server's pod was deleted by somebody else than the hub."
+
+
+async def test_a_server_restarted_in_its_pod_stays_and_says_so_once(stand, pods, cluster):
+    hub = await stand.hub()
+    assert (await stand.starts("hal"))["ready"]
+    cluster.fake.kubelet.kill_for_memory(cluster.namespace, "jupyter-hal")
+
+    def said():
+        return [one for one in stand.told("hal") if "more memory than its limit" in one]
+
+    assert len(await until(said, seconds=8, every=0.05)) == 1
+    assert "server had a mishap" in hub.log
+    assert await until(lambda: stand.answers("hal"), seconds=SECONDS, every=0.1)
+    assert stand.row("hal")["observed"] == "running"
+    assert len(said()) == 1
+
+
+async def test_a_pod_of_the_hub_before_is_noticed_as_fast_as_ours(stand, pods, cluster):
+    """After a take-over: without our labels, as z2jh's KubeSpawner made it."""
+    await stand.hub()
+    assert (await stand.starts("ida"))["ready"]
+    ours = ("hub", "server", "generation", "epoch")
+    labels = {"metadata": {"labels": {f"perijove.io/{one}": None for one in ours}}}
+    await cluster.core.patch_namespaced_pod("jupyter-ida", cluster.namespace, labels)
+    await pods.delete("jupyter-ida", grace_period_seconds=0)
+    await until(lambda: stand.row("ida")["observed"] == "stopped", seconds=8, every=0.05)
+    assert json.loads(stand.row("ida")["failure"])["reason"] == "deleted"
+
+
+async def test_a_hub_restarted_while_an_image_cannot_be_pulled_ends_that_start_too(stand, pods):
+    hub = await stand.hub()
+    await stand.api("POST", "/users/jon")
+    await stand.api("POST", "/users/jon/server", {"profile": "broken"})
+    await until(lambda: pods.find("jupyter-jon"), seconds=SECONDS)
+    await pods.until_waiting("ErrImagePull", "jupyter-jon")
+    hub.kill()
+    stand.expire_leases()
+    await stand.hub()
+    failure = await until(lambda: json.loads(stand.row("jon")["failure"]), seconds=60, every=0.1)
+    assert failure["reason"] == "image"
+    assert stand.row("jon")["observed"] == "stopped"
+    assert await pods.find("jupyter-jon") is None
 
 
 async def test_a_hub_killed_between_the_pod_and_its_row_leaves_one_pod_to_the_next(stand, pods, cluster):

@@ -44,13 +44,10 @@ class Account:
 
 
 @pytest.fixture
-async def account(cluster, rendered, releases):
+async def account(cluster, rendered, grant):
     async def make(traits=""):
         manifests, _ = rendered(BASE % {"traits": traits})
-        for (kind, name), manifest in manifests.items():
-            is_hubs = name in ("hub", "jhub-hub")
-            if is_hubs and kind in ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"):
-                await releases.client.apply(manifest, manager="test", force=True)
+        await grant(manifests)
         return Account(cluster, manifests)
 
     return make
