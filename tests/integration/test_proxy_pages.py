@@ -52,6 +52,18 @@ async def test_a_page_is_built_in_for_when_no_hub_answers():
             assert "default-src 'none'" in answer.field("content-security-policy")
 
 
+async def test_the_built_in_page_is_branded(tmp_path):
+    """With the place's name and its image, which the page brings along."""
+    logo = tmp_path / "logo.svg"
+    logo.write_text("<svg/>")
+    async with fake_hub() as hub, serve_proxy(hub, brand="Campus & Co", logo=logo) as proxy, wire(proxy) as client:
+        await hub.stop()
+        answer = await client.ask(get(b"/hub/home", HTML))
+        assert answer.status == 503
+        assert b'<img alt="Campus &amp; Co" src="data:image/svg+xml;base64,PHN2Zy8+">' in answer.body
+        assert "img-src data:" in answer.field("content-security-policy")
+
+
 async def test_programs_get_json():
     """By Accept, or for want of one by an API path."""
     async with fake_hub() as hub:
