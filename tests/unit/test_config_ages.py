@@ -145,6 +145,12 @@ def test_who_may_come_in_is_heeded_without_auth_too(settings):
     assert new.hub.config["Authenticator"] == {"allowed_users": ["ana"], "admin_users": ["root"]}
 
 
+def test_identity_providers_once_listed_say_where_names_come_from(settings):
+    new = settings("auth: {type: cilogon, cilogon: {idpWhitelist: [https://a, https://b], usernameClaim: email}}")
+    derived = {"username_derivation": {"username_claim": "email"}}
+    assert new.hub.config["CILogonOAuthenticator"]["allowed_idps"] == {"https://a": derived, "https://b": derived}
+
+
 def test_a_trait_that_its_class_has_lost_is_left_out(written):
     loaded = load([written("hub: {config: {GenericOAuthenticator: {userdata_method: GET, client_id: a}}}")])
     assert loaded.settings.hub.config["GenericOAuthenticator"] == {"client_id": "a"}

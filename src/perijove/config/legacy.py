@@ -246,6 +246,7 @@ def _classes(tree: Rewrite) -> None:
                 path = ("hub", "config", class_name)
                 tree.move((*path, old), (*path, _TRAITS[old]))
     _listed(tree, ("hub", "config", "GoogleOAuthenticator", "hosted_domain"))
+    _identity_providers(tree, ("hub", "config", "CILogonOAuthenticator"))
     admins = ("hub", "config", "Authenticator", "admin_users")
     if tree.root.at(admins) is None:
         # With both, they are added up when the configuration is compiled.
@@ -266,3 +267,17 @@ def _listed(tree: Rewrite, path: tuple[str, ...]) -> None:
         tree.take(path)
         tree.put(path, Node([node], node.position, node.key_position))
         tree.note(path, node, f"`{dotted(path)}` is a list now")
+
+
+def _identity_providers(tree: Rewrite, section: tuple[str, ...]) -> None:
+    """Each says now where a user's name comes from; until then one claim was for all."""
+    path = (*section, "allowed_idps")
+    node, claim = tree.root.at(path), tree.root.at((*section, "username_claim"))
+    if node is None or not isinstance(node.value, list):
+        return
+    tree.take(path)
+    tree.put(path, Node({}, node.position, node.key_position))
+    for provider in node.value:
+        named = claim if claim is not None and claim.value else scalar("eppn", provider)
+        tree.put((*path, str(provider.value), "username_derivation", "username_claim"), named)
+    tree.note(path, node, f"`{dotted(path)}` is a map now: of each provider, its `username_derivation`")
