@@ -268,3 +268,11 @@ def test_a_configuration_from_the_field_compiles_for_the_cluster(file, tmp_path)
     assert result.trait_settings
     assert all(problem.position for problem in result.problems)
     assert all(note.position for note in result.notes if note.kind is NoteKind.MISSING)
+
+
+def test_an_authenticator_that_lacks_a_package_here_is_not_taken_for_a_misspelt_one(check, monkeypatch):
+    """mediawiki's wants `mwoauth`, which only the hub's image may have."""
+    monkeypatch.setitem(sys.modules, "mwoauth", None)
+    code, found = check("hub: {config: {JupyterHub: {authenticator_class: mediawiki}}}", "--target", "kubernetes")
+    assert (code, found["problems"]) == (0, [])
+    assert any("cannot be imported here" in note["message"] for note in found["notes"])

@@ -63,7 +63,9 @@ def report(config: Config, where: Where, **chosen: Any) -> TraitReport:
         if cls is None:
             path: KeyPath = ("hub", "config", "JupyterHub", f"{role}_class")
             at = where("JupyterHub", f"{role}_class")
-            if close := nearest_plugin(role, wanted):
+            close = nearest_plugin(role, wanted)
+            # One that is known by this very name, and lacks a package here, is like any other that cannot be imported.
+            if close and close != wanted:
                 text = f"no {role} is called {wanted}"
                 result.problems.append(Problem(path, text, at, remedy=f"did you mean `{close}`?"))
                 continue
