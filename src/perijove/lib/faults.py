@@ -51,7 +51,11 @@ def watch(file: Path) -> None:
 
 def hit(point: str) -> None:
     if _file is not None and _file.exists():
-        armed, number = _file.read_text(encoding="ascii").split()
-        if armed == point:
+        try:
+            armed, number = _file.read_text(encoding="ascii").split()
+            if armed != point:
+                return
             _file.unlink()
-            os.kill(os.getpid(), int(number))
+        except FileNotFoundError:
+            return  # another hub was there first
+        os.kill(os.getpid(), int(number))

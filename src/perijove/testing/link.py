@@ -1,0 +1,138 @@
+"""`Link`: a TCP connection's way from here to there that a test can cut, make silent, or lead elsewhere.
+
+    link = Link("127.0.0.1", 5432)     # listens on a free port of its own: link.host, link.port
+    link.cut()                         # connections are reset, new ones refused: the machine is gone
+    link.silence()                     # bytes go nowhere and nobody says so: the cable is pulled
+    link.mend()                        # as before; connections that were open stay broken
+    link.lead_to("127.0.0.1", 5433)    # from now on; what was open is reset: a fail-over
+
+It runs in a thread with a loop of its own, so that it works between a test's event loops. All calls block until done.
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from perijove.cli.listening import free_port
+
+T = TypeVar("T")
+_CHUNK = 65536
+_SECONDS = 10
+
+
+class _Thread:
+    """The loop of all links of this process; a daemon, so that it ends with the process."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, name="links", daemon=True).start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(_SECONDS)
+
+
+_thread: _Thread | None = None
+
+
+def _here() -> _Thread:
+    global _thread  # noqa: PLW0603 - one process, one thread of links
+    if _thread is None:
+        _thread = _Thread()
+    return _thread
+
+
+class Link:
+    """One way. Close it at the end."""
+
+    def __init__(self, host: str, port: int, *, listen: str = "127.0.0.1") -> None:
+        self.host, self.port = listen, free_port(listen)
+        self._target = (host, port)
+        self._server: asyncio.Server | None = None
+        self._flowing: asyncio.Event | None = None
+        self._open: set[asyncio.Task[None]] = set()
+        self._thread = _here()
+        self._thread.run(self._listen())
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def cut(self) -> None:
+        self._thread.run(self._cut())
+
+    def silence(self) -> None:
+        self._thread.run(self._silence())
+
+    def mend(self) -> None:
+        self._thread.run(self._mend())
+
+    def lead_to(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._thread.run(self._reset())
+
+    def close(self) -> None:
+        self.cut()
+
+    async def _listen(self) -> None:
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._server = await asyncio.start_server(self._accept, self.host, self.port, reuse_address=True)
+
+    async def _cut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await self._reset()
+
+    async def _silence(self) -> None:
+        assert self._flowing is not None
+        self._flowing.clear()
+
+    async def _mend(self) -> None:
+        assert self._flowing is not None
+        if not self._flowing.is_set():
+            # What was in flight is lost, as after a pulled cable that was out for long.
+            await self._reset()
+            self._flowing.set()
+        if self._server is None:
+            await self._listen()
+
+    async def _reset(self) -> None:
+        tasks = list(self._open)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        there: asyncio.StreamWriter | None = None
+        try:
+            await self._flow()
+            back, there = await asyncio.open_connection(*self._target)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pump(reader, there))
+                group.create_task(self._pump(back, writer))
+        except (OSError, ExceptionGroup):
+            pass  # either end went away, and the other is told below
+        finally:
+            self._open.discard(task)
+            for side in (writer, there):
+                if side is not None:
+                    side.transport.abort()
+
+    async def _flow(self) -> None:
+        assert self._flowing is not None
+        await self._flowing.wait()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(_CHUNK):
+            await self._flow()
+            writer.write(data)
+            await writer.drain()
+        await self._flow()
+        with suppress(OSError):
+            writer.write_eof()
