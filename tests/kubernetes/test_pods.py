@@ -276,7 +276,7 @@ async def test_a_cluster_that_cannot_be_watched_fails_a_start_and_nothing_else(h
         raise ApiException(status=403, reason="Forbidden")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kubespawner.reflector.ResourceReflector._list_and_update", refused)
+        patch.setattr("perijove.plugins.kube_watch.Continuous._list_and_update", refused)
         with pytest.raises(SpawnFailed):
             await spawner.start()
     assert await hub.host().find() == []

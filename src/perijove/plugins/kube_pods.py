@@ -293,6 +293,9 @@ class HostedPod(ClaimKeeping, Watched, KubeSpawner):  # type: ignore[misc]  # ku
             if self.reflectors.get(key) is not known or replace:
                 self.reflectors.pop(key, None)
             raise _blind(kind, exc) from exc
+        if reflector is not known:
+            # KubeSpawner replaces one that shows it no pod, and what kept that from it is worth telling.
+            reflector.interrupted = getattr(reflector, "interrupted", "") or getattr(known, "interrupted", "")
         # Not reached by a reflector of ours; another one gives up, and KubeSpawner would end the hub then.
         reflector.on_failure = lambda: self.log.error("the watch of %s gave up; the next use starts another", kind)
         return reflector
