@@ -234,11 +234,21 @@ def test_variables_from_secrets_come_from_the_environment_here(compiled):
         ("postgresql://u:p@h:5432/d", "postgresql+asyncpg://u:p@h:5432/d"),
         ("postgres+psycopg2://u@h/d?sslmode=require", "postgresql+asyncpg://u:hush@h/d?sslmode=require"),
         ("mysql+pymysql://u@h/d", "mysql+asyncmy://u:hush@h/d"),
+        ("mysql+mysqlconnector://u:p%40@h/d?ssl_ca=/ca.pem", "mysql+asyncmy://u:p%40@h/d?ssl_ca=%2Fca.pem"),
+        ("mariadb+mariadbconnector://u@h/d", "mysql+asyncmy://u:hush@h/d"),
         ("sqlite:////var/lib/hub.sqlite", "sqlite+aiosqlite:////var/lib/hub.sqlite"),
     ],
 )
 def test_a_database_url_is_turned_into_that_of_an_asynchronous_driver(compiled, given, url):
     assert compiled(f"hub: {{db: {{type: other, url: '{given}', password: hush}}}}").options.db_url == url
+
+
+def test_a_password_that_breaks_the_url_is_not_repeated_in_the_error(problems):
+    (problem,) = problems("hub: {db: {type: postgres, url: 'postgresql://u:secret@h:hunter2/d'}}")
+    shown = f"{problem} {problem.remedy}"
+    assert "hunter2" not in shown
+    assert "secret" not in shown
+    assert "%40" in str(problem)
 
 
 def test_nothing_shows_secrets_when_it_is_printed(compiled):

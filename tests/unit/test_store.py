@@ -4,11 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, insert, inspect, select, text
+from sqlalchemy import create_engine, insert, inspect, select
 from sqlalchemy.engine import make_url
 
 from perijove.bus.memory import QUEUE_SIZE, Bus
-from perijove.domain.errors import Conflict
 from perijove.domain.events import Event, Kind, Lagged
 from perijove.store import migrate, schema
 from perijove.store.database import Store
@@ -71,21 +70,6 @@ async def test_a_cancelled_transaction_rolls_back_and_frees_the_writer(store: St
         assert (await connection.execute(select(schema.users.c.name))).scalars().all() == ["alice"]
 
 
-async def test_a_duplicate_is_a_conflict(store: Store):
-    await add_user(store, "alice")
-    with pytest.raises(Conflict):
-        await add_user(store, "alice")
-
-
-async def test_concurrent_writers_get_distinct_revisions_in_commit_order(store: Store):
-    await asyncio.gather(*(add_user(store, f"user{n}") for n in range(40)))
-    async with store.read() as connection:
-        numbers = (
-            await connection.execute(select(schema.outbox.c.revision).order_by(schema.outbox.c.revision))
-        ).scalars()
-        assert list(numbers) == list(range(1, 41))
-
-
 async def test_what_another_process_commits_is_published_here(store: Store, tmp_path: Path):
     other = await Store.open(f"sqlite:///{tmp_path}/hub.sqlite")
     assert (other.epoch, other.hub_id, other.cookie_secret) == (
@@ -119,17 +103,6 @@ async def test_a_slow_subscriber_is_told_that_it_lagged():
         assert [e.key for e in await events.take(1)] == ["after"]
 
 
-def test_migrations_and_the_tables_of_the_code_agree(tmp_path: Path):
-    direct, migrated = make_url(f"sqlite:///{tmp_path}/direct"), make_url(f"sqlite:///{tmp_path}/migrated")
-    migrate.upgrade(direct)
-    engine = create_engine(migrated)
-    with engine.connect() as connection:
-        migrate.run(connection)
-        assert migrate.current(connection) == migrate.HEAD
-    assert shape(direct) == shape(migrated)
-    engine.dispose()
-
-
 def shape(url) -> dict:
     engine = create_engine(url)
     look = inspect(engine)
@@ -146,18 +119,6 @@ def shape(url) -> dict:
     }
     engine.dispose()
     return tables
-
-
-def test_a_database_of_a_newer_release_is_refused_and_left_alone(tmp_path: Path):
-    url = make_url(f"sqlite:///{tmp_path}/hub.sqlite")
-    migrate.upgrade(url)
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    engine.dispose()
-    with pytest.raises(migrate.SchemaTooNew, match="newer Perijove"):
-        migrate.upgrade(url)
-    assert list(tmp_path.glob("*.backup-*")) == []
 
 
 def test_a_backup_is_a_complete_database_that_only_its_owner_reads(tmp_path: Path):

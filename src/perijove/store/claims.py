@@ -1,7 +1,7 @@
 """Claim, act, settle: how one replica, and no other, works on a server.
 
-A claim is one conditional UPDATE that sets owner and expiry and adds one to `lease_epoch`. Whoever
-settles says which epoch it holds (`held`); if another has claimed since, the UPDATE finds no row and the
+A claim is one short transaction that chooses free rows, sets owner and expiry and adds one to `lease_epoch`.
+Whoever settles says which epoch it holds (`held`); if another has claimed since, the UPDATE finds no row and the
 result is dropped. A lease fences the row, not the world: what a frozen holder does to the world after it
 wakes is bounded by names (server id, generation) and undone by the orphan sweep.
 """
