@@ -198,3 +198,18 @@ async def test_a_visitor_of_a_renamed_or_deleted_server_is_not_let_into_its_name
     await ann("PUT", "/users/ann/servers/new", {})
     assert "access:servers!server=ann/new" not in (await ben("GET", "/user")).json["scopes"]
     await ann("DELETE", "/users/ann/servers/new", {"remove": True})
+
+
+async def test_a_default_server_is_there_before_it_was_ever_started(as_user, root):
+    zed = (await root("POST", "/users/zed")).json["name"]
+    client = await as_user(zed)
+    answer = await client("GET", "/users/zed/server")
+    assert (answer.status, answer.json["stopped"], answer.json["url"]) == (200, True, "/user/zed/")
+    assert (await client("GET", "/users/zed/servers")).json == {}
+    changed = await client("PATCH", "/users/zed/server", {"display_name": "My notebook"})
+    assert (changed.status, changed.json["display_name"]) == (200, "My notebook")
+    await client("PUT", "/users/zed/servers/gpu", {})
+    listed = (await client("GET", "/users/zed/servers")).json
+    assert sorted(listed) == ["", "gpu"]
+    assert (await root("GET", "/users/nobody/server")).status == 404
+    assert (await client("GET", "/users/zed/servers/other")).status == 404

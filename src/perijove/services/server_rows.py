@@ -113,6 +113,42 @@ async def get_server(hub: HubContext, user: str, name: str) -> ServerRow:
     return row
 
 
+async def get_or_default(hub: HubContext, user: str, name: str) -> ServerRow:
+    """As `get_server`; a user's default server is there, stopped, before it was ever started. Raises `NotFound`."""
+    async with hub.store.read() as connection:
+        if (row := await find(connection, user, name)) is not None:
+            return row
+        owner = (await connection.execute(select(users).where(users.c.name == user))).first()
+    if owner is None:
+        raise NotFound(f"No such user: {user}")
+    if name:
+        raise NotFound(f"User {user!r} has no server {name!r}.")
+    return ServerRow(
+        id=ServerId(0),
+        user_id=owner.id,
+        user_name=user,
+        name="",
+        display_name="",
+        desired=Desired.STOPPED,
+        observed=Observed.STOPPED,
+        phase=Phase.NONE,
+        generation=0,
+        observed_generation=0,
+        user_options={},
+        state={},
+        url="",
+        created=owner.created,
+        started=None,
+        last_activity=None,
+        deadline=None,
+        failure=None,
+        oauth_client_id=None,
+        host=None,
+        lease_epoch=LeaseEpoch(0),
+        attempts=0,
+    )
+
+
 async def list_servers(hub: HubContext, user: str, *, stopped: bool = True) -> list[ServerRow]:
     """All servers of one user, the default one first."""
     async with hub.store.read() as connection:

@@ -217,7 +217,7 @@ async def update_server(
 ) -> ServerRow:
     """Change a stopped server. Raises `NotFound`, `Invalid` (active, or the name), `Conflict` (name taken)."""
     async with hub.store.transaction() as tx:
-        row = await find(tx.connection, user, name)
+        row = await find(tx.connection, user, name) if name else await ensure_default(tx, user)
         if row is None:
             raise NotFound(f"{user} has no server {name!r}.")
         if row.active:

@@ -56,7 +56,7 @@ async def issue(
     server: str,
     scopes: Sequence[str],
     *,
-    expires_in_seconds: float = DEFAULT_SECONDS,
+    expires_in_seconds: int = DEFAULT_SECONDS,
     actor: str,
 ) -> NewShareCode:
     """Raises `NotFound`, `Invalid` (lifetime)."""

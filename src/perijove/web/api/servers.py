@@ -13,12 +13,12 @@ from starlette.responses import Response, StreamingResponse
 from perijove.domain.errors import Conflict, Invalid, NotFound, SpawnFailed
 from perijove.domain.names import clean_display_name
 from perijove.domain.states import Observed
-from perijove.services import progress, server_rows, servers
+from perijove.services import progress, server_rows, servers, users
 from perijove.services.server_rows import ServerRow
 from perijove.services.servers import StartOutcome, StopOutcome
 from perijove.web.api.endpoint import Call, Endpoint, Operation
 from perijove.web.errors import api_headers
-from perijove.web.models import server_model
+from perijove.web.models import UserModels, server_model
 from perijove.web.requests import as_object, read_json, read_optional_json
 
 KEEP_ALIVE_SECONDS = 8.0
@@ -35,7 +35,14 @@ class StopRequest(msgspec.Struct):
 
 
 async def read_server(call: Call) -> Response:
-    return _server(call, await server_rows.get_server(call.hub, call.path["user"], _name(call)))
+    return _server(call, await server_rows.get_or_default(call.hub, call.path["user"], _name(call)))
+
+
+async def list_servers(call: Call) -> Response:
+    """By name, stopped ones too: those that the caller may read."""
+    models = UserModels(call.hub, call.identity, stopped=True)
+    user = await users.get_user(call.hub, call.path["user"], with_state=models.with_state)
+    return call.json(models(user).get("servers", {}))
 
 
 async def create_server(call: Call) -> Response:
@@ -195,6 +202,8 @@ _PROGRESS = {"GET": Operation(follow_progress, "read:servers!server")}
 ENDPOINTS = [
     Endpoint("/users/{user}/server", **_SERVER),
     Endpoint("/users/{user}/server/progress", **_PROGRESS),
+    # Not JupyterHub's, which has them in the user's model only.
+    Endpoint("/users/{user}/servers", GET=Operation(list_servers, "read:servers!user")),
     Endpoint("/users/{user}/servers/", **_SERVER),
     Endpoint("/users/{user}/servers/{server}", **_SERVER),
     Endpoint("/users/{user}/servers//progress", **_PROGRESS),

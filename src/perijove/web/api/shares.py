@@ -33,7 +33,7 @@ class ShareRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 class CodeRequest(msgspec.Struct, forbid_unknown_fields=True):
     scopes: list[str] | None = None
-    expires_in: float = share_codes.DEFAULT_SECONDS
+    expires_in: int = share_codes.DEFAULT_SECONDS
 
 
 # -- models

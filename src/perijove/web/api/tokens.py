@@ -18,7 +18,9 @@ from perijove.web.requests import facts, read_optional_json
 _ID = re.compile(r"a([0-9]{1,18})")
 
 
-class NewToken(msgspec.Struct, forbid_unknown_fields=True):
+class NewToken(msgspec.Struct):
+    """JupyterHub reads past keys that it does not know, and so clients send some."""
+
     note: str | None = None
     expires_in: int | None = None
     roles: list[str] | None = None

@@ -104,6 +104,7 @@ DOCS: dict[Handler, Doc] = {
     users.delete_user: Doc({204: _NOTHING}),
     users.report_activity: Doc({200: _NOTHING}, users.Activity, body_required=False, errors=(401, 404)),
     servers.read_server: Doc({200: _SERVER}, errors=(404,)),
+    servers.list_servers: Doc({200: {"type": "object", "additionalProperties": _SERVER}}),
     servers.create_server: Doc({201: _SERVER}, ref("ServerRequest"), body_required=False, errors=(409,)),
     servers.start_server: Doc({201: _NOTHING, 202: _NOTHING}, ref("ServerRequest"), body_required=False),
     servers.change_server: Doc({200: _SERVER}, servers.ServerChange, body_required=False),
