@@ -88,7 +88,7 @@ async def test_a_cell_runs_in_a_pod_of_a_deployed_release(release, cluster):
         assert pod.metadata.annotations["hub.jupyter.org/username"] == "ada@example.com"
         await page.goto(f"{release}hub/home")
         await page.get_by_role("button", name="Stop").click()
-        heading = page.get_by_role("heading", name="Your server")
+        heading = page.locator("#default-server")
         await expect(heading).to_contain_text("Stopped", timeout=60_000)
     left = await cluster.core.list_namespaced_pod(cluster.namespace, label_selector="component=singleuser-server")
     assert left.items == []
