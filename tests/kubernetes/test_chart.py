@@ -65,6 +65,11 @@ async def test_a_config_yaml_is_installed_upgraded_rolled_back_and_uninstalled_w
     events = await releases.client.list("v1", "Event", releases.namespace, fields="involvedObject.kind=Hub")
     assert {"Deploying", "Deployed"} <= {one["reason"] for one in events.items}
 
+    # The same values are the same manifests: nothing starts again.
+    generation = (await releases.get(*CONTROLLER))["metadata"]["generation"]
+    await helm.upgrade("jhub", values(), wait=False)
+    assert (await releases.get(*CONTROLLER))["metadata"]["generation"] == generation
+
     # Helm waits for the controller's pod, and that for the release.
     await helm.upgrade("jhub", values(hub="other"), wait=True, timeout=60)
     assert (await conditions(releases))["Ready"]["status"] == "True"

@@ -172,7 +172,7 @@ async def test_a_version_that_does_not_come_up_gives_way_to_the_one_before_and_i
         await chart.until("Ready")
         await chart.set(config_text(hub="crash"))
         stalled = await chart.until("Stalled", "RolloutFailed")
-        assert "no database at postgresql://db" in stalled["message"]
+        assert "Deployment hub does not come up" in stalled["message"]
         assert await hub_says(releases) == ""
     history = releases.deployment().history(RELEASE)
     tried = len(await history.all())
