@@ -1,6 +1,7 @@
 """The table finds the longest prefix, however many routes there are."""
 
 import time
+from itertools import product
 from urllib.parse import quote
 
 import pytest
@@ -97,10 +98,10 @@ def test_a_hundred_thousand_routes_are_as_fast_as_ten():
     def seconds(table):
         runs = []
         for _ in range(5):
-            started = time.perf_counter()
+            started = time.thread_time()
             for _ in range(5000):
                 table.find(path)
-            runs.append(time.perf_counter() - started)
+            runs.append(time.thread_time() - started)
         return min(runs)
 
     assert seconds(large) < 3 * seconds(small)
@@ -116,3 +117,22 @@ def test_any_user_name_is_found_by_any_spelling(name, unescaped):
     table = a_table(prefix, base_url="/base/")
     path = f"/base/user/{quote(name, safe=''.join(unescaped))}/lab"
     assert find(table, path) == prefix
+
+
+@given(st.lists(st.tuples(st.booleans(), st.lists(st.sampled_from("ab"), max_size=3).map("/".join)), max_size=12))
+def test_whatever_is_put_and_deleted_the_longest_prefix_is_found(changes):
+    """As a list of prefixes, looked through one by one, would have it; and nothing is left behind at the end."""
+    table, kept = RouteTable(), {}
+    for put, path in changes:
+        prefix = f"/{path}/" if path else "/"
+        if put:
+            kept[prefix] = Route(prefix, f"http://{path}")
+            table.put(kept[prefix])
+        else:
+            assert table.delete(prefix) == (kept.pop(prefix, None) is not None)
+        for asked in map("/".join, product("ab", repeat=3)):
+            inside = [route for start, route in kept.items() if f"/{asked}/".startswith(start)]
+            assert table.find(resolve(f"/{asked}".encode())) is max(inside, key=lambda r: len(r.prefix), default=None)
+    for prefix in kept:
+        table.delete(prefix)
+    assert set(table._root) == {b"hub"}
