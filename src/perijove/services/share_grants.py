@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 ACCESS = "access:servers"
 TargetKind = Literal["user", "group"]
+# Who may be named holds this for the name.
+NAMING: dict[TargetKind, str] = {"user": "read:users:name", "group": "read:groups:name"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,13 @@ async def require_held(hub: "HubContext", identity: "Identity", scopes: Iterable
     for scope in scopes:
         if not await identities.allows(hub, identity, scope):
             raise Forbidden(f"Do not have permission to grant share with scope {scope}")
+
+
+async def require_nameable(hub: "HubContext", identity: "Identity", target: Target) -> None:
+    """Sharing by name tells whether the name exists. Raises `Forbidden`."""
+    base = NAMING[target.kind]
+    if not await identities.allows(hub, identity, f"{base}!{target.kind}={target.name}"):
+        raise Forbidden(f"Need scope '{base}' to share with {target.kind}s by name")
 
 
 def as_called_now(scopes: Iterable[str], server: SharedServer) -> tuple[str, ...]:

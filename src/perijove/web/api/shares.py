@@ -6,9 +6,8 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from perijove.domain.errors import Forbidden, Invalid
+from perijove.domain.errors import Invalid
 from perijove.domain.names import escape, server_prefix
-from perijove.services import identity as identities
 from perijove.services import share_codes, share_grants
 from perijove.services.context import HubContext
 from perijove.services.share_codes import ShareCodeRow
@@ -100,9 +99,7 @@ async def grant_share(call: Call) -> Response:
     scopes = share_grants.scopes_for(hub, owner, server, wanted.scopes)
     await share_grants.require_server(hub, owner, server)
     await share_grants.require_held(hub, call.identity, scopes)
-    base = "read:users:name" if target.kind == "user" else "read:groups:name"
-    if not await identities.allows(hub, call.identity, f"{base}!{target.kind}={target.name}"):
-        raise Forbidden(f"Need scope '{base}' to share with {target.kind}s by name")
+    await share_grants.require_nameable(hub, call.identity, target)
     made = await share_grants.grant(hub, owner, server, target, scopes, actor=call.actor)
     return call.json(share_model(hub, made))
 

@@ -20,6 +20,7 @@ from perijove.web.pages import (
     pending,
     sessions,
     share,
+    sharing,
     spawn,
     storage,
     tokens,
@@ -66,6 +67,12 @@ def routes(pages: Pages) -> list[BaseRoute]:
         get("/user-redirect/{path:path}", spawn.user_redirect),
         get("/accept-share", share.show),
         post("/accept-share", share.accept),
+        post("/leave-share", share.leave),
+        *(
+            route
+            for path in ("/share/{user}", "/share/{user}/{server}")
+            for route in (get(path, sharing.show), post(path, sharing.change))
+        ),
         get("/api-docs", api_docs.show),
         get("/token", tokens.show),
         post("/token", tokens.create),

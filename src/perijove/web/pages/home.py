@@ -13,8 +13,10 @@ from perijove.domain.errors import Conflict, Invalid
 from perijove.services.identity import Identity
 from perijove.services.server_rows import list_servers
 from perijove.services.servers import create_server, request_stop
+from perijove.web.pages import share
 from perijove.web.pages.hooks import named_server_limit
 from perijove.web.pages.server_view import ServerView, server_view
+from perijove.web.pages.sharing import may_share, share_url
 from perijove.web.pages.view import Pages, text
 from perijove.web.requests import remote_ip
 
@@ -86,6 +88,7 @@ async def _page(
         here="home",
         named_server_limit_per_user=await named_server_limit(pages, identity),
         **await _servers(pages, identity),
+        **await share.shared_with(pages, request, identity),
         **more,
     )
 
@@ -114,7 +117,17 @@ async def _servers(pages: Pages, identity: Identity) -> dict[str, Any]:
         "any_pending": any(view.pending for view in (default, *named)),
         # Servers from the time when they were allowed stay visible: they can be stopped and deleted.
         "allow_named_servers": pages.hub.options.allow_named_servers,
+        "share_urls": await _share_urls(pages, identity, [default.name, *views]),
         "url": default.url,
+    }
+
+
+async def _share_urls(pages: Pages, identity: Identity, servers: list[str]) -> dict[str, str]:
+    """Of those servers that this person may share."""
+    return {
+        name: share_url(pages, identity.name, name)
+        for name in servers
+        if await may_share(pages, identity, identity.name, name)
     }
 
 

@@ -71,7 +71,7 @@ def server_view(
         name=name,
         title=display_name or name or "Default server",
         status=status_of(desired, observed, failure),
-        url=names.server_prefix(hub.options.base_url, user, name),
+        url=hub.addresses.server_url(user, name),
         spawn_url=f"{hub.hub_prefix}spawn/{tail}",
         pending_url=f"{hub.hub_prefix}spawn-pending/{tail}",
         stop_url=f"{hub.hub_prefix}stop/{tail}",

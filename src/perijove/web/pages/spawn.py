@@ -211,7 +211,7 @@ async def user_redirect(pages: Pages, request: Request) -> Response:
     if url := await hooks.user_redirect(pages, request, identity, path):
         return pages.redirect(url)
     name = hub.options.default_server_name
-    target = names.server_prefix(hub.options.base_url, identity.name, name) + quote(path, safe="/@~:!$&'()*+,;=")
+    target = hub.addresses.server_url(identity.name, name) + quote(path, safe="/@~:!$&'()*+,;=")
     if request.url.query:
         target += f"?{request.url.query}"
     view = server_view(hub, identity.name, name)

@@ -113,7 +113,7 @@ def _wants_json(request: Request, path: str) -> bool:
 
 
 def _not_running_json(pages: Pages, request: Request, user: str, name: str) -> Response:
-    origin = f"{scheme(request)}://{host(request)}"
+    origin = pages.hub.addresses.hub_origin or f"{scheme(request)}://{host(request)}"
     message = (
         f"JupyterHub server no longer running at {_path_outside(pages, request)}. "
         f"Restart the server at {origin}{pages.prefix}spawn/{path_tail(user, name)}"
@@ -144,14 +144,15 @@ async def outside(pages: Pages, request: Request) -> Response:
     """Any path outside `/hub/`: the same path under it."""
     base, path = pages.hub.options.base_url, request.url.path
     if path == pages.prefix.rstrip("/"):
-        return RedirectResponse(pages.prefix, status_code=HTTPStatus.MOVED_PERMANENTLY)
+        return RedirectResponse(pages.hub.addresses.hub(pages.prefix), status_code=HTTPStatus.MOVED_PERMANENTLY)
     if request.method not in {"GET", "HEAD"}:
         if path.startswith(f"{base}user/"):
             return _not_running_json(pages, request, path.removeprefix(f"{base}user/").partition("/")[0], "")
         raise NotFound("There is nothing at this address.")
     if not path.startswith(base):
-        return pages.redirect(pages.prefix)
+        return pages.redirect(pages.hub.addresses.hub(pages.prefix))
     raw = bytes(request.scope.get("raw_path") or path.encode()).partition(b"?")[0].decode("latin-1")
-    target = pages.prefix + raw.removeprefix(base)
+    # Away from the user's host: the hub's cookies are for its own alone.
+    target = pages.hub.addresses.hub(pages.prefix + raw.removeprefix(base))
     query = request.url.query
     return pages.redirect(f"{target}?{query}" if query else target)

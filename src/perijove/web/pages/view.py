@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -128,7 +127,8 @@ class Pages:
     # -- what is answered
 
     def redirect(self, path: str, *, status: int = HTTPStatus.FOUND) -> Response:
-        return RedirectResponse(path, status_code=status, headers={"Cache-Control": "no-store"})
+        """To a path of the hub's, or to a server or service wherever its host is."""
+        return RedirectResponse(self.hub.addresses.located(path), status_code=status, headers={"Cache-Control": "no-store"})
 
     def login_redirect(self, request: Request) -> Response:
         """To the login page and back here. Only what a GET shows can be come back to."""
@@ -187,14 +187,14 @@ class Pages:
             name=identity.name,
             admin=identity.admin,
             groups=identity.groups,
-            url=names.server_prefix(self.hub.options.base_url, identity.name),
+            url=self.hub.addresses.server_url(identity.name),
             escaped_name=names.escape(identity.name),
         )
 
     def services(self, identity: Identity) -> list[NavService]:
         """Configured services with a URL that this user may open."""
         return [
-            NavService(service.name, f"{self.hub.options.base_url}services/{quote(service.name)}/")
+            NavService(service.name, self.hub.addresses.service_url(service.name))
             for service in self.hub.options.services
             if service.display and service.url and f"access:services!service={service.name}" in identity.scopes
         ]
