@@ -88,5 +88,9 @@ class Unavailable(HubError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class DatabaseAway(Unavailable):
+    """This hub cannot reach the database; another one may."""
+
+
 class LeaseLost(Exception):
     """Another replica took over this row; drop the result."""

@@ -19,8 +19,9 @@ from perijove.proxy.routing import Change, Routing, WireTable
 
 log = get_logger(__name__)
 
-# A hub says something at least every five seconds.
-_WATCHING = Patience(silence=15)
+# A hub says something every two seconds. Less than what a response waits for its revision (`hold_seconds`), so that
+# a hub that froze is left for another before users are sent where no route leads.
+_WATCHING = Patience(silence=4)
 _LISTING = Patience(total=60)
 _REPORTING = Patience(total=15)
 _FIRST_BACKOFF = 0.1

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _BAD_REQUEST = 400
 _JOINED_BYTES = 65536
 """A first part of a body up to this size is copied behind its head: one write is cheaper than two."""
+# Of a request that may be repeated, at hubs.
+_LEAST_TRIES = 2
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 
 
@@ -29,7 +31,7 @@ class Exchange:
 
     __slots__ = (
         *("client", "close", "decode_chunks", "framing", "head", "head_request", "held", "over", "received"),
-        *("request_id", "route", "sent", "started", "status", "target", "upstream", "wants_upgrade"),
+        *("request_id", "route", "sent", "started", "status", "target", "tries", "upstream", "wants_upgrade"),
     )
 
     def __init__(self, client: "ClientConnection", head: RequestHead, target: bytes, route: Route | None) -> None:
@@ -45,6 +47,7 @@ class Exchange:
         self.close = head.close
         self.status = 0
         self.sent = 0
+        self.tries = 0
         self.held = False
         self.over = False
         self.request_id = (head.request_id if client.downstream.trusted else None) or new_request_id()
@@ -85,9 +88,8 @@ class Exchange:
                 upstream = await pool.connect()
             except (OSError, ValueError) as error:
                 problem = error
+                self._doubt(pool)
                 continue
-            if pool is not pools[0]:
-                self.client.plane.upstreams.prefer_hub(pool)
             if self.over:
                 pool.give_back(upstream)
             else:
@@ -118,6 +120,41 @@ class Exchange:
         upstream.transport.write(data)
         if self.framing is not None:
             client.upload_buffered()
+
+    def _doubt(self, pool: Pool) -> None:
+        if self._is_hubs():
+            upstreams = self.client.plane.upstreams
+            upstreams.hubs.doubt(pool, upstreams.time())
+
+    def _is_hubs(self) -> bool:
+        return self.route is not None and self.route.target is HUB
+
+    def _ask_again(self) -> bool:
+        """Send it to another hub, as often as there are hubs. False: it may have happened, or nobody is left.
+
+        Whatever has an effect may have had it before its hub was lost, and is not asked for twice.
+        """
+        if not self._is_hubs() or not self._repeatable() or self.status:
+            return False
+        self.tries += 1
+        pools = self._pools()
+        # One address may stand for several hubs.
+        if pools is None or self.tries >= max(_LEAST_TRIES, len(pools)):
+            return False
+        self._drop_upstream()
+        self.client.plane.spawn(self._connect(pools))
+        return True
+
+    def hub_is_gone(self) -> None:
+        """The hub that this waits for, or whose answer it is passing on, says nothing any more."""
+        self._complain("hub is silent", "no answer to a probe either")
+        if self._ask_again():
+            return
+        self._drop_upstream()
+        if self.status:
+            self._truncated("silence")
+        else:
+            self.fail(503)
 
     def _repeatable(self) -> bool:
         return self.head.method in _SAFE and not self.head.has_body()
@@ -161,6 +198,12 @@ class Exchange:
 
     def respond(self, head: ResponseHead, data: bytes, *, done: bool) -> bool:
         client = self.client
+        if head.away and self._is_hubs():
+            head.must_drop(b"x-perijove-away")
+            if self.upstream is not None:
+                self._doubt(self.upstream.pool)
+            if self._ask_again():
+                return True
         if head.revision is not None and self.route is not None and self.route.target == HUB:
             head.must_drop(b"x-perijove-revision")
             if not self.held and not client.plane.routing.reached(head.revision):
@@ -209,13 +252,16 @@ class Exchange:
             return
         if self.status:
             self._truncated(str(error or "closed"))
-        elif upstream.reused and upstream.silent() and self._repeatable():
+            return
+        if upstream.reused and upstream.silent() and self._repeatable():
             # It was closed while our request was on its way.
             pools = self._pools()
             if pools is not None:
                 self.client.plane.spawn(self._connect(pools))
-        else:
-            self._complain("target closed the connection without answering", str(error or "closed"))
+            return
+        self._complain("target closed the connection without answering", str(error or "closed"))
+        self._doubt(upstream.pool)
+        if not (upstream.silent() and self._ask_again()):
             self.fail(503)
 
     def upstream_broken(self, reason: str) -> None:

@@ -76,7 +76,7 @@ class ProxyTimeouts:
     """Of TLS."""
     linger_seconds: float = 2
     """After an error, how long unread bytes are drained so that the client can read why."""
-    hold_seconds: float = 5
+    hold_seconds: float = 8
     """A hub's response that waits for its revision of the table."""
 
 

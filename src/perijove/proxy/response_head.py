@@ -9,7 +9,7 @@ from perijove.proxy.head import NOT_NOMINABLE, BadHead, Sink, options_of, spelli
 _NAMES = spellings(
     (
         *("Connection", "Content-Length", "Transfer-Encoding", "Upgrade", "Keep-Alive", "Proxy-Connection"),
-        *("X-Perijove-Revision", "Strict-Transport-Security"),
+        *("X-Perijove-Revision", "X-Perijove-Away", "Strict-Transport-Security"),
     )
 )
 # llhttp lets these through, and some client might read one as the end of the line.
@@ -44,7 +44,7 @@ class ResponseHead:
     """A response as received. `drop` are the (lower-case) names that must not be sent on."""
 
     __slots__ = (
-        *("chunked", "close", "drop", "length", "line_end", "minor", "own_hsts", "plain", "raw"),
+        *("away", "chunked", "close", "drop", "length", "line_end", "minor", "own_hsts", "plain", "raw"),
         *("reason", "revision", "status", "until_close"),
     )
 
@@ -59,6 +59,8 @@ class ResponseHead:
         self.until_close = False
         """The body ends with the connection."""
         self.revision: int | None = None
+        self.away = False
+        """A hub says that another one may be able to answer."""
         self.own_hsts = False
         self.drop: set[bytes] | None = None
         self.plain = False
@@ -66,6 +68,14 @@ class ResponseHead:
 
     def must_drop(self, *names: bytes) -> None:
         self.drop = (self.drop or set()).union(names)
+
+
+def _note_hub(head: ResponseHead, name: bytes, value: bytes) -> None:
+    """What a hub tells its proxies; whether it is one is for the exchange to know."""
+    if name == b"x-perijove-away":
+        head.away = True
+    else:
+        head.revision = int(value) if _REVISION.fullmatch(value.strip()) else None
 
 
 def read_response(raw: bytes) -> ResponseHead:
@@ -90,12 +100,12 @@ def read_response(raw: bytes) -> ResponseHead:
             options = options_of(value)
             head.close = head.close or b"close" in options
             head.must_drop(name, *(option for option in options if option not in NOT_NOMINABLE))
-        elif name == b"x-perijove-revision":
-            head.revision = int(value) if _REVISION.fullmatch(value.strip()) else None
+        elif name.startswith(b"x-perijove-"):
+            _note_hub(head, name, value)
         elif name == b"strict-transport-security":
             head.own_hsts = True
         else:
             head.must_drop(name)
     framed = head.chunked or head.length is not None
-    head.plain = framed and head.drop is None and head.revision is None and head.status >= FINAL
+    head.plain = framed and head.drop is None and head.revision is None and not head.away and head.status >= FINAL
     return head

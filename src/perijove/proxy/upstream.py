@@ -11,6 +11,7 @@ thousand requests waiting for the time-out of each.
 
 import asyncio
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING, Protocol, cast
 
 from perijove.proxy.framing import BadFraming, ChunkedFraming, CloseFraming, Framing, LengthFraming
@@ -282,6 +283,7 @@ class Pool:
         "_down_until",
         "_limit",
         "_most_idle",
+        "_patience",
         "_waiting",
         "idle",
         "known",
@@ -290,7 +292,8 @@ class Pool:
         "target",
     )
 
-    def __init__(self, owner: "Upstreams", target: Target, *, limit: int = 0) -> None:
+    def __init__(self, owner: "Upstreams", target: Target, *, limit: int = 0, patience: float = inf) -> None:
+        """`patience`: seconds for connecting, if less than for other targets."""
         self.owner = owner
         self.target = target
         self.idle: deque[UpstreamConnection] = deque()
@@ -299,6 +302,7 @@ class Pool:
         self.known: ResponseHead | None = None
         """The last head that may stand for others."""
         self._limit = limit
+        self._patience = min(patience, owner.options.timeouts.connect_seconds)
         self._most_idle = owner.options.limits.idle_upstreams
         self._connecting = 0
         self._down_until = 0.0
@@ -380,7 +384,7 @@ class Pool:
         def make() -> UpstreamConnection:
             return UpstreamConnection(self)
 
-        async with asyncio.timeout(owner.options.timeouts.connect_seconds):
+        async with asyncio.timeout(self._patience):
             if target.unix is not None:
                 server_hostname = "localhost" if context else None
                 _, connection = await loop.create_unix_connection(

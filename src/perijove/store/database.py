@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.base import Executable
 
 from perijove.bus.memory import Bus
-from perijove.domain.errors import Conflict, Invalid, Unavailable
+from perijove.domain.errors import Conflict, DatabaseAway, Invalid
 from perijove.domain.events import Event
 from perijove.lib.clock import Clock, SystemClock
 from perijove.store import engines, migrate, schema
@@ -52,15 +52,15 @@ def mapped_errors() -> Iterator[None]:
     except DataError as error:
         raise Invalid("A value is too long for the database, or has characters that it cannot keep.") from error
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise Unavailable("The hub's database does not answer; try again.") from error
+        raise DatabaseAway("The hub's database does not answer; try again.") from error
     except OSError as error:  # a time-out too, and a name that is not known
-        raise Unavailable("The hub's database cannot be reached; try again.") from error
+        raise DatabaseAway("The hub's database cannot be reached; try again.") from error
     except DBAPIError as error:
         state = getattr(error.orig, "sqlstate", None) or ""
         if state.startswith(_NOT_TEXT):
             raise Invalid("A value is too long for the database, or has characters that it cannot keep.") from error
         if error.connection_invalidated or state.startswith(_PASSING):
-            raise Unavailable("The connection to the hub's database was lost; try again.") from error
+            raise DatabaseAway("The connection to the hub's database was lost; try again.") from error
         raise
 
 

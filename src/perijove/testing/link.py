@@ -6,10 +6,12 @@
     link.mend()                        # as before; connections that were open stay broken
     link.lead_to("127.0.0.1", 5433)    # from now on; what was open is reset: a fail-over
 
+A way to a process ends with it (`end_with`): connections are refused from then on, as its machine would refuse them.
 It runs in a thread with a loop of its own, so that it works between a test's event loops. All calls block until done.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -52,6 +54,8 @@ class Link:
         self._server: asyncio.Server | None = None
         self._flowing: asyncio.Event | None = None
         self._open: set[asyncio.Task[None]] = set()
+        self._cutting: set[asyncio.Task[None]] = set()
+        self._pid = 0
         self._thread = _here()
         self._thread.run(self._listen())
 
@@ -72,6 +76,13 @@ class Link:
         self._target = (host, port)
         self._thread.run(self._reset())
 
+    def end_with(self, pid: int) -> None:
+        """Cut it as soon as this process ends, until it is mended."""
+        self._thread.run(self._end_with(pid))
+
+    def follows(self, pid: int) -> bool:
+        return self._pid == pid
+
     def close(self) -> None:
         self.cut()
 
@@ -85,6 +96,24 @@ class Link:
             self._server.close()
             self._server = None
         await self._reset()
+
+    async def _end_with(self, pid: int) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            await self._cut()
+            return
+        self._pid = pid
+
+        def ended() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            cutting = loop.create_task(self._cut())
+            self._cutting.add(cutting)
+            cutting.add_done_callback(self._cutting.discard)
+
+        loop.add_reader(descriptor, ended)
 
     async def _silence(self) -> None:
         assert self._flowing is not None

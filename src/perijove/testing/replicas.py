@@ -78,6 +78,8 @@ class Replica:
     # In front of the command: another network namespace, another clock.
     prefix: Sequence[str] = ()
     process: "subprocess.Popen[bytes] | None" = None
+    # Others' ways to it: open from when it answers until it ends.
+    ways: list[Link] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -116,6 +118,8 @@ class Replica:
                 cwd=self.directory,
                 start_new_session=True,
             )
+        for way in self.ways:
+            way.cut()
 
     async def restart(self, *, python: str = sys.executable) -> None:
         """Start it again after its end, and wait until it answers."""
@@ -136,6 +140,11 @@ class Replica:
                 return False
 
             await until(answers, seconds=seconds, every=0.02)
+        assert self.process is not None
+        for way in self.ways:
+            if not way.follows(self.process.pid):
+                way.end_with(self.process.pid)
+                way.mend()
 
     async def _answers(self, session: aiohttp.ClientSession) -> bool:
         async with session.get(f"{self.url}hub/health") as response:
@@ -217,12 +226,17 @@ class Cluster:
         for replica in self.replicas:
             if replica.frozen:
                 replica.wake()
-        for link in self.links():
-            link.mend()
         self.disarm()
         self.start()
-        for replica in self.replicas:
-            await replica.ready()
+        for hub in self.hubs:
+            if hub.database is not None:
+                hub.database.mend()
+            await hub.ready()
+        for proxy in self.proxies:
+            for link in proxy.links:
+                link.mend()
+        for proxy in self.proxies:
+            await proxy.ready()
 
     def links(self) -> Iterator[Link]:
         for hub in self.hubs:
@@ -394,6 +408,8 @@ def _proxy(cluster: Cluster, slot: int, *, links: bool, drain: float) -> ProxyRe
     directory = cluster.directory / f"proxy-{slot}"
     directory.mkdir(parents=True)
     ways = [Link(hub.host, hub.port) for hub in cluster.hubs] if links else []
+    for hub, way in zip(cluster.hubs, ways, strict=False):
+        hub.ways.append(way)
     urls = [link.url for link in ways] or [f"http://{hub.host}:{hub.port}" for hub in cluster.hubs]
     # Each asks another hub first, as proxies behind a Service would.
     urls = [*urls[slot % len(urls) :], *urls[: slot % len(urls)]]

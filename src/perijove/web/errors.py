@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from perijove.domain.errors import (
     Conflict,
+    DatabaseAway,
     Forbidden,
     HubError,
     Invalid,
@@ -53,7 +54,11 @@ def status_of(error: HubError) -> int:
 
 def headers_of(error: HubError) -> dict[str, str]:
     seconds = getattr(error, "retry_after_seconds", None)
-    return {} if seconds is None else {"Retry-After": str(int(seconds))}
+    found = {} if seconds is None else {"Retry-After": str(int(seconds))}
+    if isinstance(error, DatabaseAway):
+        # To the proxy, which keeps it to itself and asks another hub.
+        found["X-Perijove-Away"] = "1"
+    return found
 
 
 def api_headers(hub: HubContext) -> dict[str, str]:

@@ -16,7 +16,7 @@ from perijove.services import activity
 from perijove.services import routes as table
 from perijove.services.context import HubContext
 
-# Well under the five seconds after which a proxy takes silence for a dead hub.
+# Well under the four seconds after which a proxy takes silence for a dead hub.
 KEEP_ALIVE_SECONDS = 2.0
 GONE = 410
 

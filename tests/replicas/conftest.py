@@ -1,0 +1,82 @@
+"""Clusters on each kind of database, and a record of what was promised and kept.
+
+`@pytest.mark.promise(who, event, step)` says which cell of the failure matrix a test fills: what happens to whom,
+in the middle of what. `pytest tests/replicas --record-promises FILE` writes which of them were kept, for
+`scripts/replica-matrix`, which makes the page about replicas of it.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perijove.testing.replicas import Cluster, run_cluster
+from perijove.testing.simulated_world import World, run_world
+
+_kept: dict[str, dict[str, Any]] = {}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record-promises", metavar="FILE", help="Write which promises of the failure matrix were kept.")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers("promise"):
+            who, event, step = mark.args
+            promised = {"who": who, "event": event, "step": step}
+            item.user_properties.append(("promise", promised))
+        databases = [name for name in ("sqlite", "postgres", "mariadb") if name in item.nodeid.partition("[")[2]]
+        item.user_properties.append(("database", (databases or [_module_database(item)])[0]))
+        text = (getattr(item, "function", None).__doc__ or item.name).strip().partition("\n")[0]
+        item.user_properties.append(("holds", text))
+
+
+def _module_database(item: pytest.Item) -> str:
+    return str(getattr(item.module, "DATABASE", ""))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    promises = [value for name, value in report.user_properties if name == "promise"]
+    if not promises:
+        return
+    entry = _kept.setdefault(report.nodeid, {"promises": promises, "outcome": "passed"})
+    entry |= {name: value for name, value in report.user_properties if name != "promise"}
+    if report.outcome != "passed":
+        entry["outcome"] = report.outcome
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (path := session.config.getoption("--record-promises")) and not hasattr(session.config, "workerinput"):
+        Path(path).write_text(json.dumps(_kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with run_world() as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def new_cluster(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, world: World
+) -> Iterator[Callable[..., Cluster]]:
+    """`new_cluster("postgres", config, hubs=2, …)`: one that lives as long as the module's tests."""
+    with ExitStack() as stack:
+
+        def make(database: str, config: Any = None, **options: Any) -> Cluster:
+            if database not in {"", "sqlite"} and "://" not in database:
+                database = request.getfixturevalue(database).create_database()
+            directory = tmp_path_factory.mktemp("cluster")
+            url = "" if database == "sqlite" else database
+            return stack.enter_context(run_cluster(directory, config, database=url, world=world, **options))
+
+        yield make
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"], scope="module")
+def each_database(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
