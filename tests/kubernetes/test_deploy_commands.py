@@ -1,4 +1,4 @@
-"""The commands as a shell sees them: output, exit codes, questions."""
+"""The commands as somebody sees them: output, exit codes, questions."""
 
 import asyncio
 import json
@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from perijove.kube.refs import Ref
+from perijove.testing.commands import run_command
 from perijove.testing.deploying import config_text
-
-PROGRAM = str(Path(sys.executable).with_name("perijove"))
 
 
 @pytest.fixture
@@ -18,26 +17,30 @@ def run(releases, cluster):
     """`perijove <words>` against the cluster: exit code, standard output and error."""
 
     async def run(*words, config=None, connect=True):
-        command = [PROGRAM, *words, "-n", releases.namespace]
+        more = ["-n", releases.namespace]
         if config is not None:
             path = releases.directory / "config.yaml"
             path.write_text(config)
-            command += ["-f", str(path)]
+            more += ["-f", str(path)]
         if connect:
-            command += ["--kubeconfig", str(cluster.kubeconfig)]
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        return process.returncode, out.decode(), err.decode()
+            more += ["--kubeconfig", str(cluster.kubeconfig)]
+        return await run_command(*words, *more)
 
     return run
 
 
-@pytest.mark.slow
+async def test_the_installed_program_is_these_commands(cluster):
+    """As a shell sees it: a process, its exit code, and a message in place of a traceback."""
+    program = str(Path(sys.executable).with_name("perijove"))
+    words = ("status", "-n", cluster.namespace, "--kubeconfig", str(cluster.kubeconfig))
+    process = await asyncio.create_subprocess_exec(
+        program, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    assert err.decode().split("\n")[0] == "error: nothing is deployed by Perijove in the namespace jhub"
+
+
 async def test_a_release_lives_from_deploy_to_uninstall(run, releases):
     """Deploy, look, change, go back, leave: what scripts see of it."""
     code, out, err = await run("deploy", config=config_text())
@@ -78,7 +81,6 @@ async def test_a_release_lives_from_deploy_to_uninstall(run, releases):
     assert "nothing is deployed by Perijove in the namespace jhub" in err
 
 
-@pytest.mark.slow
 async def test_what_was_uninstalled_comes_back_with_its_volume_and_keys(run, releases):
     await run("deploy", "--no-wait", config=config_text())
     claim = await releases.get("v1", "PersistentVolumeClaim", "hub-db-dir")
@@ -90,7 +92,6 @@ async def test_what_was_uninstalled_comes_back_with_its_volume_and_keys(run, rel
     assert (await releases.get("v1", "Secret", "hub"))["data"] == secret["data"]
 
 
-@pytest.mark.slow
 async def test_volumes_and_servers_go_only_when_they_are_named(run, releases):
     await run("deploy", "--no-wait", config=config_text())
     labels = {"component": "singleuser-server", "hub.jupyter.org/username": "ada"}

@@ -1,7 +1,7 @@
 """Until what was applied has come up, or it is clear that it will not.
 
-It looks once a second instead of watching: a deploy is one client for a few minutes, and what it must not do is miss
-something.
+It looks once a second (sooner at first: what changes little is up at once) instead of watching: a deploy is one client
+for a few minutes, and what it must not do is miss something.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from perijove.lib.clock import Clock, SystemClock
 
 _REVISION: Final = "deployment.kubernetes.io/revision"
 _LOG_LINES: Final = 20
+_FIRST_LOOK_SECONDS: Final = 0.1
 WAITED_FOR: Final = frozenset({"Deployment"})
 
 
@@ -47,6 +48,7 @@ class Waiting:
         """Raises `RolloutFailed` with the cause and the last lines of what failed."""
         start = self.clock.monotonic()
         left = list(refs)
+        pause = min(_FIRST_LOOK_SECONDS, self.deadline.look_seconds)
         while left:
             looks = [await self._look(ref) for ref in left]
             for found, _ in looks:
@@ -64,7 +66,8 @@ class Waiting:
             if hopeless or given_up or late:
                 text = given_up or ("" if hopeless else f"not up after {self.deadline.timeout_seconds:g} s")
                 raise await self._failure([found for found, _ in looks if not found.done], troubles, text)
-            await self.clock.sleep(self.deadline.look_seconds)
+            await self.clock.sleep(pause)
+            pause = min(pause * 2, self.deadline.look_seconds)
 
     def _tell(self, waiting: Sequence[Progress]) -> None:
         self.report.waiting("waiting for " + "; ".join(f"{found.ref}: {found.text}" for found in waiting))
