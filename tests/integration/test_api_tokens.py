@@ -206,7 +206,13 @@ async def test_a_running_servers_token_reports_activity_and_opens_only_its_serve
         t for t in (await root("GET", "/users/ann/tokens")).json["api_tokens"] if t["note"].startswith("Server")
     ]
     assert token["note"] == "Server at /user/ann/"
-    assert token["scopes"] == ["access:servers!server=ann/", "read:users:activity!user=ann", "users:activity!user=ann"]
+    assert token["scopes"] == [
+        "access:servers!server=ann/",
+        "read:users:activity!user=ann",
+        "read:users:groups!user=ann",
+        "read:users:name!user=ann",
+        "users:activity!user=ann",
+    ]
     plain = next(iter(inside.world.servers.values())).api_token
     async with ApiClient(inside.url, plain) as server:
         me = (await server("GET", "/user")).json

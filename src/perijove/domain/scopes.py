@@ -336,13 +336,15 @@ def token_scopes(
     held: ScopeSet,
     groups_of: Mapping[str, Collection[str]] = NO_GROUPS,
 ) -> ScopeSet:
-    """What a token means now: its scopes, cut to what its owner holds now. Without the identify scopes
-    that are added to every token for checks (`identify_scopes`)."""
+    """What a token means now: its scopes, and those to say whose it is, cut to what its owner holds now.
+
+    For checks the latter (`identify_scopes`) are added even where the owner does not hold them.
+    """
     if "inherit" in stored:
         return held
     own = known_only(catalogue, stored)
-    wanted = ScopeSet(catalogue.expand(own, owner) | access_scopes(owner))
-    return wanted.intersect(held.union(ScopeSet(identify_scopes(owner))), groups_of)
+    wanted = ScopeSet(catalogue.expand(own, owner) | access_scopes(owner) | identify_scopes(owner))
+    return wanted.intersect(held, groups_of)
 
 
 def known_only(catalogue: Catalogue, scopes: Iterable[str]) -> list[str]:
