@@ -22,6 +22,7 @@ from perijove.domain.errors import Conflict, HubError
 from perijove.lib.log import get_logger
 from perijove.reconcile.service_environment import service_environment
 from perijove.services.context import HubContext
+from perijove.services.service_ends import lease_name, record_end
 from perijove.services.service_tokens import issue_service_token
 from perijove.store.schema import leases
 
@@ -51,7 +52,7 @@ class ManagedService:
 
     @property
     def _lease(self) -> str:
-        return f"service {self.options.name}"[:64]
+        return lease_name(self.options.name)
 
     async def run(self) -> None:
         """Until cancelled; then the process is ended and the lease is free."""
@@ -98,6 +99,7 @@ class ManagedService:
             if self.hub.clock.monotonic() - began > HEALTHY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             log.warning("managed service ended", service=self.options.name, exit_code=code, next_start_in_seconds=pause)
+            await record_end(self.hub, self.options.name, code)
             await self.hub.clock.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

@@ -30,6 +30,56 @@ class GroupRow:
     roles: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupFacts:
+    """A group without the names of its members, who may be thousands."""
+
+    name: str
+    properties: Mapping[str, Any]
+    size: int
+    roles: tuple[str, ...]
+
+
+async def list_group_sizes(
+    hub: "HubContext", *, offset: int = 0, limit: int = 50, names: frozenset[str] | None = None
+) -> tuple[list[GroupFacts], int]:
+    """One page by name, and how many there are. `names`: only these."""
+    groups = schema.groups
+    conditions: list[ColumnElement[bool]] = [] if names is None else [groups.c.name.in_(names)]
+    members, assigned, roles = schema.user_groups.c, schema.group_roles.c, schema.roles.c
+    async with hub.store.read() as connection:
+        page = select(groups).where(*conditions).order_by(groups.c.name).offset(offset).limit(limit)
+        rows = (await connection.execute(page)).all()
+        ids = [row.id for row in rows]
+        count = select(func.count()).select_from(groups).where(*conditions)
+        total = int((await connection.execute(count)).scalar_one())
+        counted = select(members.group_id, func.count()).where(members.group_id.in_(ids)).group_by(members.group_id)
+        sizes: dict[int, int] = {row[0]: row[1] for row in (await connection.execute(counted)).all()}
+        role_query = (
+            select(assigned.group_id, roles.name)
+            .join_from(schema.group_roles, schema.roles, roles.id == assigned.role_id)
+            .where(assigned.group_id.in_(ids))
+            .order_by(roles.name)
+        )
+        held: dict[int, list[str]] = {}
+        for group_id, name in (await connection.execute(role_query)).all():
+            held.setdefault(group_id, []).append(name)
+    return [
+        GroupFacts(
+            name=row.name, properties=row.properties, size=sizes.get(row.id, 0), roles=tuple(held.get(row.id, ()))
+        )
+        for row in rows
+    ], total
+
+
+async def get_group_facts(hub: "HubContext", name: str) -> GroupFacts:
+    """Raises `NotFound`."""
+    found, _ = await list_group_sizes(hub, names=frozenset({name}))
+    if not found:
+        raise NotFound(f"No such group: {name}")
+    return found[0]
+
+
 async def list_groups(
     hub: "HubContext", *, offset: int = 0, limit: int = 50, names: frozenset[str] | None = None
 ) -> tuple[list[GroupRow], int]:

@@ -16,6 +16,7 @@ from perijove.services.identity import Identity, require
 from perijove.services.removal import remove_user
 from perijove.services.server_rows import list_servers, of_users
 from perijove.services.users import UserQuery, UserRow, create_users, list_users, set_admin
+from perijove.web.pages.administration import administrator, sections
 from perijove.web.pages.home import back_to
 from perijove.web.pages.server_view import ServerView, server_view
 from perijove.web.pages.storage import storage_url
@@ -73,16 +74,8 @@ class UserView:
     storage_url: str
 
 
-async def _admin(pages: Pages, request: Request, *scopes: str) -> Identity:
-    identity = await pages.user(request)
-    await require(pages.hub, identity, "admin-ui")
-    if scopes:
-        await require(pages.hub, identity, *scopes)
-    return identity
-
-
 async def show(pages: Pages, request: Request) -> Response:
-    await _admin(pages, request)
+    await administrator(pages, request)
     # A swap of htmx wants the list alone; going back through history wants the page.
     partial = (
         request.headers.get("hx-request") == "true" and request.headers.get("hx-history-restore-request") != "true"
@@ -119,6 +112,7 @@ async def _page(
         status=status,
         headers={"Vary": "HX-Request"},
         here="admin",
+        sections=sections(pages, identity, "admin"),
         users=views,
         total=found.total,
         any_pending=any(server.pending for view in views for server in view.servers),
@@ -150,7 +144,7 @@ def _user_view(pages: Pages, user: UserRow, rows: list[Any]) -> UserView:
 
 
 async def add_users(pages: Pages, request: Request) -> Response:
-    identity = await _admin(pages, request, "admin:users")
+    identity = await administrator(pages, request, "admin:users")
     form = await pages.form(request)
     typed = text(form, "usernames")
     wanted = list(dict.fromkeys(name.strip() for name in re.split(r"[\n,]", typed) if name.strip()))
@@ -180,7 +174,7 @@ def _check_additions(wanted: list[str], *, admin: bool, by: Identity) -> None:
 
 async def edit_user(pages: Pages, request: Request) -> Response:
     """POST: make or unmake an admin."""
-    identity = await _admin(pages, request, "admin:users")
+    identity = await administrator(pages, request, "admin:users")
     form = await pages.form(request)
     if not identity.admin:
         raise Forbidden("Only admins can make admins.")
@@ -193,7 +187,7 @@ async def edit_user(pages: Pages, request: Request) -> Response:
 
 async def bulk(pages: Pages, request: Request) -> Response:
     """POST: start, stop or delete the selected users. What cannot be done is said, the rest is done."""
-    identity = await _admin(pages, request)
+    identity = await administrator(pages, request)
     form = await pages.form(request)
     chosen = [name for name in form.getlist("users") if isinstance(name, str)]
     if not chosen:

@@ -5,7 +5,7 @@
   const all = (selector, root = document) => root.querySelectorAll(selector);
 
   // Buttons that only make sense with scripting are in the page, hidden.
-  const reveal = (root) => all("[data-reveal][hidden], [data-copy][hidden], [data-select-all][hidden]", root).forEach((el) => { el.hidden = false; });
+  const reveal = (root) => all("[data-reveal][hidden], [data-copy][hidden], [data-insert][hidden], [data-select-all][hidden]", root).forEach((el) => { el.hidden = false; });
 
   function togglePassword(button) {
     const input = document.getElementById(button.dataset.reveal);
@@ -26,6 +26,14 @@
     }
   }
 
+  // A line of a reference into the field beside it, once.
+  function insert(button) {
+    const field = document.getElementById(button.dataset.into);
+    const lines = field.value.split("\n").map((line) => line.trim()).filter(Boolean);
+    if (!lines.includes(button.dataset.insert)) lines.push(button.dataset.insert);
+    field.value = `${lines.join("\n")}\n`;
+  }
+
   function countSelected() {
     const count = document.querySelector("[data-bulk-count]");
     if (!count) return;
@@ -35,9 +43,10 @@
   }
 
   document.addEventListener("click", (event) => {
-    const button = event.target.closest("[data-reveal], [data-copy]");
+    const button = event.target.closest("[data-reveal], [data-copy], [data-insert]");
     if (button?.dataset.reveal) togglePassword(button);
     if (button?.dataset.copy) copy(button);
+    if (button?.dataset.insert) insert(button);
     all("details.menu[open]").forEach((menu) => { if (!menu.contains(event.target)) menu.open = false; });
   });
   document.addEventListener("keydown", (event) => {
