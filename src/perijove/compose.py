@@ -119,6 +119,8 @@ def hub_facts(options: HubOptions, store: Store, cookie_secret: bytes) -> HubFac
         base_url=options.base_url,
         public_url=options.public_url,
         connect_url=options.hub_connect_url or f"http://{_reachable(options.hub_ip)}:{options.hub_port}",
+        subdomain_host=options.subdomain_host,
+        subdomain_hook=options.subdomain_hook,
         host=socket.gethostname(),
         data_dir=options.data_dir,
         cookie_options=options.cookie_options,

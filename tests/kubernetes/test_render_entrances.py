@@ -31,6 +31,18 @@ def test_the_path_of_an_ingress_is_the_hubs(rendered, text, path):
     assert probe["httpGet"]["path"] == f"{path.rstrip('*')}hub/health"
 
 
+def test_hosts_of_users_reach_the_proxies_too(rendered):
+    """By the Ingress and by the HTTPRoute, and with a word about certificates."""
+    found, notes = rendered(
+        "{hub: {config: {JupyterHub: {subdomain_host: 'https://hub.example.org'}}},"
+        " ingress: {enabled: true, hosts: [hub.example.org]},"
+        " httpRoute: {enabled: true, gateway: {name: g}, hostnames: [hub.example.org]}}"
+    )
+    hosts = [rule["host"] for rule in found["Ingress", "jupyterhub"]["spec"]["rules"]]
+    assert hosts == found["HTTPRoute", "jupyterhub"]["spec"]["hostnames"] == ["hub.example.org", "*.hub.example.org"]
+    assert any("certificate" in str(note) for note in notes)
+
+
 def test_an_ingress_that_is_described_and_not_enabled_is_noted(rendered):
     found, notes = rendered("ingress: {hosts: [hub.example.org]}")
     assert ("Ingress", "jupyterhub") not in found

@@ -32,6 +32,8 @@ class HubFacts:
     base_url: str
     hub_url: str
     proxy_token: str
+    # Where people open the hub, if users have hosts of their own below it: then it answers nowhere else.
+    public_url: str = ""
     # `proxy.https`: files of the certificate and its key, or "" for plain HTTP.
     ssl_cert: str = ""
     ssl_key: str = ""

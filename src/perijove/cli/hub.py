@@ -169,6 +169,7 @@ def facts_of(compiled: "Compiled") -> HubFacts:
         base_url=options.base_url,
         hub_url=hub_url(options),
         proxy_token=options.proxy_token,
+        public_url=options.public_url if options.addresses.domain else "",
         ssl_cert=str(options.proxy_options.get("ssl_cert", "")),
         ssl_key=str(options.proxy_options.get("ssl_key", "")),
         unprotected=compiled.unprotected,

@@ -39,7 +39,10 @@ ExtraRoutes = Annotated[
     typer.Option("--extra-route", help="PREFIX=TARGET, as in /docs/=http://127.0.0.1:9000; no hub changes it."),
 ]
 HostRouting = Annotated[
-    bool, typer.Option("--host-routing", help="Routes may begin with a host name: a subdomain for each user.")
+    bool,
+    typer.Option(
+        "--host-routing", help="Routes of the REST API begin with a host name. Those of hubs say it themselves."
+    ),
 ]
 Trusted = Annotated[
     list[str] | None,

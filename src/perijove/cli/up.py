@@ -148,7 +148,7 @@ def require_protection(facts: HubFacts, *, allow_unprotected: bool) -> None:
 def announce(facts: HubFacts) -> None:
     """The one thing a person needs from the output: where to go, and as whom."""
     scheme = "https" if facts.ssl_cert else "http"
-    url = f"{scheme}://{connectable(facts.public_ip)}:{facts.public_port}{facts.base_url}"
+    url = facts.public_url or f"{scheme}://{connectable(facts.public_ip)}:{facts.public_port}{facts.base_url}"
     lines = [f"[bold]Perijove is running at[/] [link={url}]{url}[/link]"]
     if facts.admin:
         lines.append(f"Log in as   [bold]{escape(facts.admin)}[/]")

@@ -78,6 +78,7 @@ class _Reader:
             if value is not None:
                 self.options[field] = value
         self.addresses()
+        self.hosts()
         self.secrets()
         self.database()
         self.tornado_settings()
@@ -86,7 +87,7 @@ class _Reader:
         for section in ("Proxy", "ConfigurableHTTPProxy"):
             routes = self.take("extra_routes", text_mapping, section=section)
             if routes:
-                self.options["extra_routes"] = routes
+                self.extra_routes(section, routes)
         self.proxy()
         limit = self.take("consecutive_failure_limit", integer, section="Spawner")
         if limit is not None:
@@ -132,6 +133,20 @@ class _Reader:
         if connect_ip and "hub_connect_url" not in self.options:
             port_ = self.take("hub_connect_port", integer) or self.options.get("hub_port", 8081)
             self.options["hub_connect_url"] = f"http://{connect_ip}:{port_}"
+
+    def extra_routes(self, section: str, routes: dict[str, str]) -> None:
+        """With hosts of users each names its host, and only then: `host/path/` would else be taken for a path."""
+        by_host = bool(self.options.get("subdomain_host"))
+        if wrong := [route for route in routes if route.startswith("/") is by_host]:
+            expected = "hub.example.org/path/, because subdomain_host is set" if by_host else "/path/"
+            self.problem("extra_routes", f"routes as {expected}, not {wrong[0]!r}", section=section)
+        self.options["extra_routes"] = routes
+
+    def hosts(self) -> None:
+        """JupyterHub's default: where users have hosts of their own, that is where the hub is."""
+        host = self.options.get("subdomain_host")
+        if host and not self.options.get("public_url"):
+            self.options["public_url"] = f"{host}{self.options.get('base_url', '/')}"
 
     def proxy(self) -> None:
         """Our own, unless configurable-http-proxy is asked for by name: z2jh sets that proxy's traits in any case."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from perijove.config.options import GroupOptions, RoleOptions, ServiceOptions
+from perijove.domain.addresses import Hook, idna_hook, legacy_hook
 
 Convert = Callable[[Any], Any]
 
@@ -81,6 +82,26 @@ def public_url(value: Any) -> str:
     if value and (url.scheme not in ("http", "https") or not url.netloc):
         raise Unfit("a URL with http:// or https://")
     return text(value) and text(value).rstrip("/") + "/"
+
+
+def subdomain_host(value: Any) -> str:
+    """Without a scheme it is https: plain HTTP must be said."""
+    given = text(value).rstrip("/")
+    whole = given if "://" in given or not given else f"https://{given}"
+    url = urlsplit(whole)
+    if whole and (url.scheme not in ("http", "https") or not url.hostname or url.path or url.query):
+        raise Unfit("https://host or https://host:port, below which each user gets a host name")
+    return whole
+
+
+def subdomain_hook(value: Any) -> Hook:
+    named = {"idna": idna_hook, "legacy": legacy_hook}
+    if isinstance(value, str) and value in named:
+        return named[value]
+    if not callable(value):
+        raise Unfit('"idna", "legacy" or a function of name, domain and kind')
+    hook: Hook = value
+    return hook
 
 
 def seconds(value: Any) -> timedelta:
@@ -197,6 +218,8 @@ def services(value: Any) -> tuple[ServiceOptions, ...]:
 APP_TRAITS: Final[dict[str, tuple[str, Convert]]] = {
     "base_url": ("base_url", base_url),
     "public_url": ("public_url", public_url),
+    "subdomain_host": ("subdomain_host", subdomain_host),
+    "subdomain_hook": ("subdomain_hook", subdomain_hook),
     "hub_ip": ("hub_ip", text),
     "hub_port": ("hub_port", integer),
     "ip": ("public_ip", text),
@@ -285,7 +308,6 @@ WITHOUT_MEANING: Final[dict[str, str]] = {
         ],
         "there is no internal TLS",
     ),
-    **dict.fromkeys(("subdomain_host", "subdomain_hook"), "all servers share one host name"),
     **dict.fromkeys(
         ["log_format", "log_datefmt", "logging_config", "extra_log_file", "extra_log_handlers"],
         "logging is set on the command line",

@@ -8,8 +8,11 @@ the application, the environment or files.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from perijove.domain.addresses import Addresses, Hook, idna_hook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,8 @@ class HubOptions:
     data_dir: Path
     base_url: str = "/"  # starts and ends with "/"
     public_url: str = ""  # scheme://host[:port]/base/ or ""
+    subdomain_host: str = ""  # scheme://host[:port]: users have hosts of their own below it; "" = one host for all
+    subdomain_hook: Hook = idna_hook
     # Where the proxy listens.
     public_ip: str = "127.0.0.1"
     public_port: int = 8000
@@ -150,3 +155,7 @@ class HubOptions:
     # REST API of a configurable-http-proxy that the hub pushes its routes to; "" = proxies follow the hub.
     chp_api_url: str = ""
     proxy_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def addresses(self) -> Addresses:
+        return Addresses(self.base_url, self.public_url, self.subdomain_host, self.subdomain_hook)

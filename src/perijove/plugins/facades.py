@@ -100,7 +100,7 @@ def hub_facade(facts: HubFacts) -> Hub:
         proto=connect.scheme,
         connect_url=facts.connect_url,
         public_host=facts.public_host,
-        routespec=facts.base_url,
+        routespec="/" if facts.subdomain_host else facts.base_url,
     )
     if facts.cookie_host_prefix_enabled:
         hub.cookie_name = f"__Host-{hub.cookie_name}"
@@ -116,6 +116,9 @@ def user_settings(facts: HubFacts, hub: Hub, authenticator: Any = None) -> dict[
         "allow_named_servers": facts.allow_named_servers,
         "cookie_options": dict(facts.cookie_options),
         "config_role_names": [],
+        "subdomain_host": facts.subdomain_host,
+        "subdomain_hook": facts.subdomain_hook,
+        "domain": facts.addresses.domain,
     }
     if facts.public_url:
         settings["public_url"] = urlparse(facts.public_url)

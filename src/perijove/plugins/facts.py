@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+from perijove.domain.addresses import Addresses, Hook, idna_hook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +15,9 @@ class HubFacts:
     hub_id: str
     base_url: str = "/"  # starts and ends with "/"
     public_url: str = ""  # scheme://host[:port]/base/ or ""
+    # scheme://host[:port] that users' hosts are below, "" for one host, and how they are called.
+    subdomain_host: str = ""
+    subdomain_hook: Hook = idna_hook
     # Where servers reach the hub, without path: "http://10.0.0.4:8081".
     connect_url: str = "http://127.0.0.1:8081"
     # This machine: rows of processes carry it.
@@ -43,5 +47,8 @@ class HubFacts:
     @property
     def public_host(self) -> str:
         """`scheme://host[:port]` as browsers see it, or "" when nobody said."""
-        parts = urlsplit(self.public_url)
-        return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+        return self.addresses.hub_origin
+
+    @property
+    def addresses(self) -> Addresses:
+        return Addresses(self.base_url, self.public_url, self.subdomain_host, self.subdomain_hook)

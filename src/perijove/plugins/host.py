@@ -108,7 +108,7 @@ class ClassHost:
             authenticator=self._authenticator,
             config=self._traits,
             log=self._log,
-            proxy_spec=prefix,
+            proxy_spec=facts.addresses.server_route(spec.user.name, spec.name),
             _deprecated_db_session=user.db,
             oauth_client_id=spec.oauth_client_id or client_id(spec.user.name, spec.name),
             cookie_options=dict(facts.cookie_options),

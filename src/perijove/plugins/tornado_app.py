@@ -64,8 +64,6 @@ def settings_for(
         "oauth_provider": None,
         "eventlog": None,
         "public_url": users.get("public_url"),
-        "domain": "",
-        "subdomain_host": "",
         "cookie_secret": facts.cookie_secret,
         "cookie_max_age_days": facts.cookie_max_age_days,
         "login_url": f"{facts.hub_prefix}login",

@@ -105,7 +105,6 @@ class Proxy:
 def routing_for(options: ProxyOptions) -> Routing:
     return Routing(
         base_url=options.base_url,
-        host_routing=options.host_routing,
         pinned=pinned_routes(options),
         hold_seconds=options.timeouts.hold_seconds,
     )

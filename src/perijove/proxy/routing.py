@@ -51,11 +51,8 @@ class Change(msgspec.Struct, omit_defaults=True):
 class Routing:
     """One in every process that routes or tells others how to."""
 
-    def __init__(
-        self, *, base_url: str = "/", host_routing: bool = False, pinned: Iterable[Route] = (), hold_seconds: float = 5
-    ) -> None:
+    def __init__(self, *, base_url: str = "/", pinned: Iterable[Route] = (), hold_seconds: float = 5) -> None:
         self._base_url = base_url
-        self._host_routing = host_routing
         self._pinned = tuple(pinned)
         self._hold_seconds = hold_seconds
         self._waiting: dict[Callable[[], None], tuple[int, asyncio.TimerHandle]] = {}
@@ -68,14 +65,14 @@ class Routing:
         self.on_table: list[Callable[[], object]] = []
         """Called when there is a new table as a whole."""
         self.on_change: list[Callable[[Change], object]] = []
-        self.table = starting_table(base_url, host_routing=host_routing)
+        self.table = starting_table(base_url)
         self._pin(self.table)
 
     # -- filling
 
     def empty(self) -> RouteTable:
         """To be filled and handed to `replace`."""
-        table = RouteTable(base_url=self._base_url, host_routing=self._host_routing)
+        table = RouteTable(base_url=self._base_url)
         self._pin(table)
         return table
 

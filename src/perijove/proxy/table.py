@@ -59,7 +59,6 @@ class RouteTable:
         *,
         base_url: str = "/",
         loaded: bool = True,
-        host_routing: bool = False,
     ) -> None:
         self.loaded = loaded
         self.routes: dict[str, Route] = {}
@@ -68,7 +67,7 @@ class RouteTable:
         self._root: Node = {}
         # What every path begins with is the empty segment before its first slash.
         self._top: Node = {b"": self._root}
-        self._hosts: dict[bytes, Node] | None = {} if host_routing else None
+        self._hosts: dict[bytes, Node] = {}
         _insert(self._root, self._internal, Route(f"{base_url}hub/internal/", _BLOCKED))
         for route in routes:
             self.put(route)
@@ -80,7 +79,7 @@ class RouteTable:
         """The route of the longest prefix; None also where the public must not go."""
         best = None
         segments = resolved.segments
-        if self._hosts is not None and host is not None:
+        if self._hosts and host is not None:
             tree = self._hosts.get(host_key(host))
             if tree is not None and not self._is_internal(segments):
                 best = _longest({b"": tree}, segments)
@@ -104,7 +103,6 @@ class RouteTable:
         self.routes[route.prefix] = route
         tree = self._root
         if host is not None:
-            assert self._hosts is not None
             tree = self._hosts.setdefault(host, {})
         displaced = _insert(tree, key, route)
         if displaced is not None and displaced.prefix != route.prefix:
@@ -119,7 +117,7 @@ class RouteTable:
         if route is None:
             return False
         host, key = self._key(prefix)
-        if host is None or self._hosts is None:
+        if host is None:
             _remove(self._root, key)
         else:
             _remove(self._hosts[host], key)
@@ -130,8 +128,6 @@ class RouteTable:
     def _key(self, prefix: str) -> tuple[bytes | None, tuple[bytes, ...]]:
         if prefix.startswith("/"):
             return None, prefix_segments(prefix)
-        if self._hosts is None:
-            raise BadTarget(f"{prefix!r} names a host, and host routing is off")
         host, slash, path = prefix.partition("/")
         return host_key(host.encode("ascii", "replace")), prefix_segments(slash + path)
 
@@ -195,7 +191,7 @@ def host_key(host: bytes) -> bytes:
     return host.lower().removesuffix(b".")
 
 
-def starting_table(base_url: str, *, host_routing: bool = False) -> RouteTable:
+def starting_table(base_url: str) -> RouteTable:
     """Before any table was read: the hub's own pages work, the rest is "not yet" (503), never "not there"."""
     hub = Route(f"{base_url}hub/", HUB, {"hub": True})
-    return RouteTable([hub], base_url=base_url, loaded=False, host_routing=host_routing)
+    return RouteTable([hub], base_url=base_url, loaded=False)

@@ -17,6 +17,7 @@ import aiohttp
 from sqlalchemy import insert, select, update
 from yarl import URL
 
+from perijove.domain.addresses import Addresses
 from perijove.domain.errors import Conflict, HubError
 from perijove.domain.events import Event, Kind, Lagged
 from perijove.lib import metrics
@@ -167,7 +168,7 @@ class PushedProxy:
     async def _there(self) -> dict[str, dict[str, Any]]:
         """The proxy's routes that are a hub's, by prefix."""
         _, body = await self._call("GET", "/")
-        return {_prefix(key): route for key, route in body.items() if "jupyterhub" in route}
+        return {_prefix(key, self._hub.addresses): route for key, route in body.items() if "jupyterhub" in route}
 
     async def _apply(self, put: Routes, delete: Iterable[str]) -> None:
         room = asyncio.Semaphore(_AT_ONCE)
@@ -189,7 +190,7 @@ class PushedProxy:
 
     async def _call(self, method: str, prefix: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
         assert self._session is not None
-        path = prefix.rstrip("/") or "/"
+        path = "/" + prefix.strip("/")
         url = f"{self._base}/api/routes{path}"
         # Escaped already, and not to be escaped otherwise.
         async with self._session.request(method, URL(url, encoded=True), json=body) as response:
@@ -216,9 +217,10 @@ def _same(there: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> bool:
     return there is not None and all(there.get(key) == value for key, value in wanted.items())
 
 
-def _prefix(key: str) -> str:
-    """The proxy keeps paths unescaped and without their last slash."""
-    return quote(key, safe="@/~").rstrip("/") + "/"
+def _prefix(key: str, addresses: Addresses) -> str:
+    """The proxy keeps paths unescaped, without their last slash, and hosts as the first part of paths."""
+    prefix = quote(key, safe="@/~").rstrip("/") + "/"
+    return prefix.removeprefix("/") if addresses.domain and prefix != "/" else prefix
 
 
 def _reach(url: str) -> tuple[aiohttp.BaseConnector, str]:

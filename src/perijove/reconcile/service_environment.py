@@ -9,10 +9,8 @@ import pwd
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from perijove.config.options import HubOptions, ServiceOptions
-from perijove.domain.names import escape
 from perijove.services.registry import client_id
 
 # Taken over from the hub's own environment; the rest of it (secrets among it) is the hub's.
@@ -30,7 +28,8 @@ KEPT = (
 
 def service_environment(hub: HubOptions, service: ServiceOptions, *, token: str, api_url: str) -> dict[str, str]:
     """The whole environment of the service's process. Raises `KeyError` for an unknown system account."""
-    prefix = f"{hub.base_url}services/{escape(service.name)}/"
+    addresses = hub.addresses
+    prefix = addresses.service_path(service.name)
     access = json.dumps(["access:services", f"access:services!service={service.name}"])
     environment = {
         **_kept(os.environ),
@@ -43,12 +42,13 @@ def service_environment(hub: HubOptions, service: ServiceOptions, *, token: str,
         "JUPYTERHUB_SERVICE_PREFIX": prefix,
         "JUPYTERHUB_USER": service.user,
         "JUPYTERHUB_CLIENT_ID": client_id(service),
-        "JUPYTERHUB_OAUTH_CALLBACK_URL": service.oauth_redirect_uri or f"{prefix}oauth_callback",
+        "JUPYTERHUB_OAUTH_CALLBACK_URL": service.oauth_redirect_uri
+        or f"{addresses.service_url(service.name)}oauth_callback",
         "JUPYTERHUB_OAUTH_ACCESS_SCOPES": access,
         # The same under the name that clients before 3.0 read.
         "JUPYTERHUB_OAUTH_SCOPES": access,
         "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES": json.dumps(list(service.oauth_client_allowed_scopes)),
-        **_public(hub, prefix if service.url else ""),
+        **_public(hub, service),
         "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": str(int(hub.cookie_host_prefix_enabled)),
     }
     if service.url:
@@ -74,12 +74,11 @@ def _account(user: str) -> dict[str, str]:
     return {"USER": user, "HOME": account.pw_dir, "SHELL": account.pw_shell}
 
 
-def _public(hub: HubOptions, prefix: str) -> dict[str, str]:
+def _public(hub: HubOptions, service: ServiceOptions) -> dict[str, str]:
     """Where browsers find the hub and the service; all empty when nobody said."""
-    parts = urlsplit(hub.public_url)
-    origin = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+    origin = hub.addresses.hub_origin
     return {
         "JUPYTERHUB_HOST": origin,
-        "JUPYTERHUB_PUBLIC_URL": f"{origin}{prefix}" if origin and prefix else "",
+        "JUPYTERHUB_PUBLIC_URL": hub.addresses.public_service_url(service.name) if service.url else "",
         "JUPYTERHUB_PUBLIC_HUB_URL": f"{origin}{hub.base_url}hub/" if origin else "",
     }

@@ -155,12 +155,13 @@ class Start:
 
         A resumed server kept its old one: it is registered over the fresh one, which is void then.
         """
-        prefix = row.prefix(self.operation.hub.options.base_url)
+        hub = self.operation.hub
+        prefix = row.prefix(hub.options.base_url)
         await oauth.put_client(
             tx,
             client_id=row.oauth_client_id or "",
             secret=token,
-            redirect_uri=f"{prefix}oauth_callback",
+            redirect_uri=f"{hub.addresses.server_url(row.user_name, row.name)}oauth_callback",
             allowed_scopes=spawner.oauth_client_allowed_scopes,
             description=f"Server at {prefix}",
             server_id=row.id,

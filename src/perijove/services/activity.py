@@ -172,7 +172,9 @@ async def report_routes(hub: "HubContext", times: Mapping[str, datetime]) -> Non
     wanted: dict[tuple[str, str], datetime] = {}
     latest = hub.clock.now()
     start = f"{hub.options.base_url}user/"
-    for prefix, at in times.items():
+    for route, at in times.items():
+        # Maybe with the user's host before it; the path says all that there is to know.
+        prefix = route[max(route.find("/"), 0) :]
         user, _, server = prefix.removeprefix(start).strip("/").partition("/")
         if prefix.startswith(start) and user:
             wanted[unquote(user), unquote(server)] = min(at, latest)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from perijove.bus.memory import Bus
 from perijove.config.options import HubOptions
+from perijove.domain.addresses import Addresses
 from perijove.domain.ports import Authenticator, SpawnerHost
 from perijove.lib.clock import Clock
 from perijove.services.activity import ActivityBuffer
@@ -34,6 +35,10 @@ class HubContext:
     # Name of this machine, for host-bound spawners.
     host: str
     version: str = field(default="")
+
+    @property
+    def addresses(self) -> Addresses:
+        return self.options.addresses
 
     @property
     def hub_prefix(self) -> str:

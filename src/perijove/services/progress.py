@@ -9,7 +9,6 @@ from sqlalchemy import select
 from perijove.domain.errors import Invalid, NotFound
 from perijove.domain.events import Kind, Lagged
 from perijove.domain.ids import ServerId
-from perijove.domain.names import server_prefix
 from perijove.services.context import HubContext
 from perijove.services.server_rows import ServerRow, by_id, find
 from perijove.services.servers import CANCELLED
@@ -107,7 +106,7 @@ async def _follow(hub: HubContext, server_id: ServerId) -> AsyncIterator[dict[st
 
 def ready_event(hub: HubContext, row: ServerRow) -> dict[str, Any]:
     """The last event of a good start, as JupyterHub words it."""
-    url = server_prefix(hub.options.base_url, row.user_name, row.name)
+    url = hub.addresses.server_url(row.user_name, row.name)
     shown = escape(url)
     return {
         "progress": 100,

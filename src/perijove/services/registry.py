@@ -131,13 +131,12 @@ async def put_client(hub: "HubContext", tx: "Transaction", service: ServiceOptio
         return
     wanted = client_id(service)
     await tx.execute(delete(schema.oauth_clients).where(clients.service_id == service_id, clients.id != wanted))
-    prefix = f"{hub.options.base_url}services/{escape(service.name)}/"
     await oauth.put_client(
         tx,
         client_id=wanted,
         # Without a configured token the hub makes one when it starts the service (`service_tokens`).
         secret=service.api_token or None,
-        redirect_uri=service.oauth_redirect_uri or f"{prefix}oauth_callback",
+        redirect_uri=service.oauth_redirect_uri or f"{hub.addresses.service_url(service.name)}oauth_callback",
         allowed_scopes=_allowed_scopes(hub, service),
         description=f"Service {service.name}",
         service_id=service_id,

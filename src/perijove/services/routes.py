@@ -7,7 +7,6 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from perijove.domain.events import Event, Kind
-from perijove.domain.names import escape, server_prefix
 from perijove.domain.states import Desired, Observed
 from perijove.services.context import HubContext
 from perijove.store.schema import outbox, revision, servers, services, users
@@ -26,16 +25,15 @@ def _server_routes() -> Any:
 
 
 def _of_server(hub: HubContext, user: str, server: str, url: str) -> Route:
-    prefix = server_prefix(hub.options.base_url, user, server)
-    return {"prefix": prefix, "target": url, "data": {"user": user, "server_name": server}}
+    return {
+        "prefix": hub.addresses.server_route(user, server),
+        "target": url,
+        "data": {"user": user, "server_name": server},
+    }
 
 
 def _of_service(hub: HubContext, name: str, url: str) -> Route:
-    return {"prefix": service_prefix(hub, name), "target": url.rstrip("/"), "data": {"service": name}}
-
-
-def service_prefix(hub: HubContext, name: str) -> str:
-    return f"{hub.options.base_url}services/{escape(name)}/"
+    return {"prefix": hub.addresses.service_route(name), "target": url.rstrip("/"), "data": {"service": name}}
 
 
 def fixed_routes(hub: HubContext) -> list[Route]:
@@ -70,8 +68,8 @@ async def changes(hub: HubContext, events: Iterable[Event]) -> tuple[list[Route]
         if names:
             put += await _service_routes(hub, connection, names)
     there = {route["prefix"] for route in put}
-    named = {server_prefix(hub.options.base_url, user, name) for user, name in wanted} | {
-        service_prefix(hub, n) for n in names
+    named = {hub.addresses.server_route(user, name) for user, name in wanted} | {
+        hub.addresses.service_route(name) for name in names
     }
     return put, sorted(named - there)
 

@@ -21,11 +21,11 @@ _ARGUMENTS = [
 
 
 @asynccontextmanager
-async def open_chromium() -> AsyncIterator[Browser]:
+async def open_chromium(*arguments: str) -> AsyncIterator[Browser]:
     path = shutil.which("chromium")
     assert path is not None, "Chromium is needed for these tests: scripts/system-packages test"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        browser = await playwright.chromium.launch(executable_path=path, args=[*_ARGUMENTS, *arguments])
         try:
             yield browser
         finally:

@@ -239,7 +239,7 @@ def check_call(path: bytes, body: bytes) -> bool:
     """Whatever is put into the REST API's table is refused, or is found, listed and deleted by the same name."""
     path = path.partition(b"?")[0]
     for host_routing in (False, True):
-        routing = Routing(host_routing=host_routing)
+        routing = Routing()
         api = RouteAPI(routing, Metrics(dict), Activity(), token="", host_routing=host_routing)
         api.begin("")
         _call(api, b"PUT", b"", body)

@@ -23,6 +23,7 @@ from perijove.services.context import HubContext
 from perijove.web import api, errors, oauth, pages
 from perijove.web.bridge import plugin_routes
 from perijove.web.convergence import revision_header
+from perijove.web.hosts import led_home
 from perijove.web.internal import routes as internal
 from perijove.web.metrics import RequestMetrics, metrics_routes
 from perijove.web.requests import check_head, remote_ip
@@ -138,7 +139,7 @@ class Front:
             await send(message)
 
         try:
-            await self._app(scope, receive, stamp)
+            await (led_home(self._hub, Request(scope)) or self._app)(scope, receive, stamp)
         finally:
             correlation_id.reset(token)
             audit.source.reset(came_from)

@@ -31,10 +31,12 @@ async def revision_header(hub: HubContext, scope: Scope, start: Message) -> list
 
 
 def _leads_to_server(hub: HubContext, scope: Scope, start: Message) -> bool:
-    base, status = hub.options.base_url, start["status"]
+    base, status = hub.options.base_url.encode(), start["status"]
     if status == _CREATED:
-        return _STARTED.fullmatch(scope["path"].removeprefix(f"{base}hub/api")) is not None
+        return _STARTED.fullmatch(scope["path"].removeprefix(f"{hub.hub_prefix}api")) is not None
     if status not in _REDIRECTS:
         return False
     location = next((value for name, value in start["headers"] if name == b"location"), b"")
-    return f"{base}user/".encode() in location and not location.startswith(f"{base}hub/".encode())
+    origin = hub.addresses.hub_origin.encode()
+    path = location.removeprefix(origin) if origin else location
+    return base + b"user/" in path and not path.startswith(base + b"hub/")

@@ -1,7 +1,8 @@
 """Cookies of the hub: names, paths, flags; set and cleared here only.
 
 `jupyterhub-hub-login` is the credential: a random secret, signed, for `<hub>` only, so that no single-user
-server ever sees it. `jupyterhub-session-id` names the browser session to servers and services; it opens nothing.
+server ever sees it. `jupyterhub-session-id` names the browser session to servers and services; it opens nothing,
+and where users have hosts of their own it is the one cookie that goes to all of them.
 `_xsrf` stays below `<hub>`: servers set their own below their prefix.
 """
 
@@ -118,7 +119,12 @@ def add(response: Response, header: str) -> None:
 
 
 def _name(hub: HubContext, name: str) -> str:
-    return f"__Host-{name}" if hub.options.cookie_host_prefix_enabled else name
+    return f"__Host-{name}" if _is_bound(hub, name) else name
+
+
+def _is_bound(hub: HubContext, name: str) -> bool:
+    """Whether browsers keep it to this host. Servers read the session's name, so it stays what they know it by."""
+    return hub.options.cookie_host_prefix_enabled and name != SESSION_ID
 
 
 def _cookie(
@@ -142,7 +148,9 @@ def _cookie(
     for key, option in hub.options.cookie_options.items():
         if key.lower() != "httponly" or http_only:  # `_xsrf` is for scripts, whatever is configured
             flags[key.lower().replace("_", "-")] = option
-    if hub.options.cookie_host_prefix_enabled:
+    if name == SESSION_ID and hub.addresses.domain:
+        flags["domain"] = hub.addresses.domain
+    if _is_bound(hub, name):
         # What the prefix promises: this host only, every path, never in the clear.
         flags |= {"path": "/", "secure": True, "domain": None}
     parts = [f"{_name(hub, name)}={value}"]

@@ -83,7 +83,9 @@ async def read_login_form(request: Request) -> dict[str, str]:
 
 
 def _redirect(hub: HubContext, request: Request) -> Response:
-    return RedirectResponse(destination(hub, request), 302, headers={"Cache-Control": "no-store"})
+    return RedirectResponse(
+        hub.addresses.located(destination(hub, request)), 302, headers={"Cache-Control": "no-store"}
+    )
 
 
 def destination(hub: HubContext, request: Request) -> str:

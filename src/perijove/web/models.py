@@ -6,7 +6,7 @@ Times go in as datetimes: msgspec writes them as UTC with `Z`.
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from perijove.domain.names import escape, full_name, server_prefix
+from perijove.domain.names import escape, full_name
 from perijove.domain.scopes import Grant
 from perijove.services.context import HubContext
 from perijove.services.groups import GroupRow
@@ -50,11 +50,12 @@ def server_model(
     name = server.name
     escaped = escaped or escape(user)
     part = escape(name) if name else ""
-    base, public = hub.options.base_url, hub.options.public_url
+    base, root = hub.options.base_url, hub.addresses.hub_origin
     url = f"{base}user/{escaped}/{part}/" if part else f"{base}user/{escaped}/"
+    if hub.addresses.domain:
+        url = f"{hub.addresses.user_host(user)}{url}"
     path = f"servers/{part}" if part else "server"
     progress_url = f"{hub.hub_prefix}api/users/{escaped}/{path}/progress"
-    root = origin(public) if public else None
     seen = hub.activity.last_server(server.id)
     activity = server.last_activity
     active = server.active
@@ -70,7 +71,7 @@ def server_model(
         "url": url,
         "user_options": server.user_options,
         "progress_url": progress_url,
-        "full_url": f"{root}{url}" if root else None,
+        "full_url": url if "://" in url else f"{root}{url}" if root else None,
         "full_progress_url": f"{root}{progress_url}" if root else None,
     }
     if with_state:
@@ -127,7 +128,7 @@ class UserModels:
             model["created"] = user.created
             model["pending"] = default.pending if default else None
             ready = default is not None and default.ready
-            model["server"] = server_prefix(self.hub.options.base_url, name) if ready else None
+            model["server"] = self.hub.addresses.server_url(name) if ready else None
         if self._servers is not _NOBODY:
             servers = self._server_models(user, groups)
             if servers or self._servers.for_user(name, groups):

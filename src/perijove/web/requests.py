@@ -145,7 +145,8 @@ def safe_next(hub: HubContext, request: Request, url: str) -> str:
         return ""
     if parts.scheme or parts.netloc:
         own = {host(request), urlsplit(hub.options.public_url).netloc} - {""}
-        if parts.scheme not in {"http", "https"} or parts.netloc not in own:
+        known = parts.netloc in own or hub.addresses.is_elsewhere(parts.netloc)
+        if parts.scheme not in {"http", "https"} or not known:
             return ""
         url = parts._replace(scheme="", netloc="").geturl()
     return url if url.startswith("/") and not url.startswith("//") else ""

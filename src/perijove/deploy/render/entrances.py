@@ -1,6 +1,7 @@
 """The ways in besides a load balancer: Ingress, HTTPRoute of the Gateway API, HTTPProxy of Contour."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from perijove.config.schema.settings import HTTPProxy
 from perijove.deploy.render.https import HTTPS
@@ -36,6 +37,17 @@ def _path(scope: Scope, suffix: str | None) -> str:
     return f"{scope.base_url}{(suffix or '').lstrip('/')}"
 
 
+def _with_users(scope: Scope, hosts: list[str]) -> list[str]:
+    """And all hosts below the hub's, where each user has one."""
+    traits = scope.settings.hub.config.get("JupyterHub") or {}
+    host = urlsplit(str(traits.get("subdomain_host") or "")).hostname
+    if not host or host not in hosts or f"*.{host}" in hosts:
+        return hosts
+    text = f"*.{host} is added to the entrances for users' servers; their certificate must be for that too"
+    scope.note(("hub", "config", "JupyterHub", "subdomain_host"), text)
+    return [*hosts, f"*.{host}"]
+
+
 def ingress(scope: Scope, https: HTTPS) -> Manifest:
     section = scope.settings.ingress
     service = {"name": scope.names["proxy-public"], "port": {"name": _plain_port(scope, https)[0]}}
@@ -51,7 +63,7 @@ def ingress(scope: Scope, https: HTTPS) -> Manifest:
         "metadata": scope.metadata(scope.names["ingress"], "ingress", annotations=section.annotations),
         "spec": {
             **present(ingressClassName=section.ingress_class_name),
-            "rules": [{**present(host=host), "http": http} for host in section.hosts or [""]],
+            "rules": [{**present(host=host), "http": http} for host in _with_users(scope, section.hosts) or [""]],
             **present(tls=section.tls),
         },
     }
@@ -75,7 +87,7 @@ def http_route(scope: Scope, https: HTTPS) -> Manifest:
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
         "metadata": scope.metadata(scope.names["ingress"], "httproute", annotations=section.annotations),
-        "spec": {"parentRefs": parents, **present(hostnames=section.hostnames), "rules": [rule]},
+        "spec": {"parentRefs": parents, **present(hostnames=_with_users(scope, section.hostnames)), "rules": [rule]},
     }
 
 

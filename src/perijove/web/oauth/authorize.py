@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from perijove.domain.errors import Forbidden, HubError, Invalid
-from perijove.domain.names import server_prefix
 from perijove.domain.scopes import parse
 from perijove.services import login as logins
 from perijove.services import oauth
@@ -166,7 +165,7 @@ class Authorize:
     def _described(self, client: Client) -> str:
         if client.server_id is None:
             return f"Service {client.service_name}"
-        return f"Server at {server_prefix(self.hub.options.base_url, client.user_name, client.server_name)}"
+        return f"Server at {self.hub.addresses.server_url(client.user_name, client.server_name)}"
 
     async def _without_asking(self, user: Identity, client: Client, granted: Sequence[str]) -> bool:
         """One's own servers, trusted services, and what was agreed to before."""
@@ -211,8 +210,9 @@ class Authorize:
                 "identifier": client.id,
                 "description": client.description or self._described(client),
                 "redirect_uri": asked.redirect_uri,
-                # On this hub's own host, so no third party.
-                "own": asked.redirect_uri.startswith("/"),
+                # On the hub's own host or one below it, so no third party.
+                "own": asked.redirect_uri.startswith("/")
+                or self.hub.addresses.is_elsewhere(urlsplit(asked.redirect_uri).netloc),
             },
             redirect_host=urlsplit(asked.redirect_uri).netloc,
             form_action=f"{request.url.path}?{request.url.query}",

@@ -10,7 +10,6 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
-from perijove.domain import names
 from perijove.domain.errors import HubError, Invalid, NotFound, SpawnFailed
 from perijove.domain.ids import ServerId, UserId
 from perijove.domain.ports import ServerSpec

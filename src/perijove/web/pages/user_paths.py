@@ -144,7 +144,7 @@ async def outside(pages: Pages, request: Request) -> Response:
     """Any path outside `/hub/`: the same path under it."""
     base, path = pages.hub.options.base_url, request.url.path
     if path == pages.prefix.rstrip("/"):
-        return RedirectResponse(pages.hub.addresses.hub(pages.prefix), status_code=HTTPStatus.MOVED_PERMANENTLY)
+        return RedirectResponse(pages.prefix, status_code=HTTPStatus.MOVED_PERMANENTLY)
     if request.method not in {"GET", "HEAD"}:
         if path.startswith(f"{base}user/"):
             return _not_running_json(pages, request, path.removeprefix(f"{base}user/").partition("/")[0], "")

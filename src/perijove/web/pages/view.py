@@ -128,7 +128,9 @@ class Pages:
 
     def redirect(self, path: str, *, status: int = HTTPStatus.FOUND) -> Response:
         """To a path of the hub's, or to a server or service wherever its host is."""
-        return RedirectResponse(self.hub.addresses.located(path), status_code=status, headers={"Cache-Control": "no-store"})
+        return RedirectResponse(
+            self.hub.addresses.located(path), status_code=status, headers={"Cache-Control": "no-store"}
+        )
 
     def login_redirect(self, request: Request) -> Response:
         """To the login page and back here. Only what a GET shows can be come back to."""
