@@ -138,9 +138,11 @@ async def test_into_ones_own_server_without_a_question(inside, ada, api):
     }
 
 
-async def test_a_redirect_uri_may_be_left_out_of_the_question_only(inside, ada, api):
+async def test_a_redirect_uri_may_be_left_out_of_either_request(inside, ada, api):
     code = await code_for(ada, redirect_uri=None)
     assert (await exchange(api, **good(inside, code))).status == 200
+    code = await code_for(ada)
+    assert (await exchange(api, **{**good(inside, code), "redirect_uri": None})).status == 200
 
 
 async def test_a_code_works_once(inside, ada, api):
@@ -177,7 +179,6 @@ async def test_an_expired_code_is_refused(inside, ada, api):
         ({"code": None}, 400, "invalid_request"),
         ({"code": "x" * 30}, 400, "invalid_grant"),
         ({"redirect_uri": "/user/eve/oauth_callback"}, 400, "invalid_grant"),
-        ({"redirect_uri": None}, 400, "invalid_grant"),
     ],
 )
 async def test_exchanges_that_are_refused(inside, ada, api, changes, status, error):

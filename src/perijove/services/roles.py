@@ -87,13 +87,14 @@ def _checked(hub: "HubContext") -> dict[str, RoleOptions]:
 
 
 def _users_mentioned(hub: "HubContext") -> list[str]:
-    names: list[str] = []
-    for role in hub.options.load_roles:
-        names += role.users or ()
+    # The order in which JupyterHub makes them: unsorted lists of users follow it.
+    names = sorted(hub.authenticator.admin_names)
+    names += sorted(hub.authenticator.allowed_names)
     for group in hub.options.load_groups:
         names += group.users
     names += hub.options.api_tokens.values()
-    names += hub.authenticator.admin_names | hub.authenticator.allowed_names
+    for role in hub.options.load_roles:
+        names += role.users or ()
     return list(dict.fromkeys(users.normalise(hub, name) for name in names))
 
 

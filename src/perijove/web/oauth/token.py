@@ -73,7 +73,8 @@ async def _issue(hub: HubContext, form: dict[str, str]) -> oauth.Issued:
         hub,
         client,
         code=form["code"],
-        redirect_uri=form.get("redirect_uri", ""),
+        # A client has one address: to leave it out says that one, here as in the request before.
+        redirect_uri=form.get("redirect_uri") or client.redirect_uri,
         verifier=form.get("code_verifier", ""),
     )
 
