@@ -194,11 +194,17 @@ async def test_only_admins_make_admins(inside, root):
         assert (await writer("POST", "/users/hal", {"admin": True})).status == 403
         assert (await writer("PATCH", "/users/cid", {"admin": True})).status == 403
         assert (await root("PATCH", "/users/cid", {"admin": True})).json["admin"] is True
-        # Nor may they touch one.
+        # Nor may they change one.
         assert (await writer("PATCH", "/users/cid", {"admin": False})).status == 403
-        assert (await writer("DELETE", "/users/cid")).status == 403
         assert (await root("GET", "/users/cid")).json["roles"] == ["admin", "user"]
         assert (await root("PATCH", "/users/cid", {"admin": False})).json["roles"] == ["user"]
+
+
+async def test_whoever_may_delete_users_may_delete_admins(inside, root):
+    """Cullers of users do; they are not admins."""
+    await root("POST", "/users/retired", {"admin": True})
+    async with ApiClient(inside.url, WRITER) as writer:
+        assert (await writer("DELETE", "/users/retired")).status == 204
 
 
 async def test_renaming_normalises_and_refuses_what_is_taken(root):

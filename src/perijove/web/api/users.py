@@ -129,9 +129,6 @@ async def delete_user(call: Call) -> Response:
     name, identity = call.path["user"], call.identity
     if identity.kind == "user" and identity.name == name:
         raise Invalid("Cannot delete yourself!")
-    user = await users.get_user(call.hub, name)
-    if user.admin and not identity.admin:
-        raise Forbidden("Only admins may delete admins")
     await removal.remove_user(call.hub, name, actor=call.actor)
     return call.empty(204)
 
