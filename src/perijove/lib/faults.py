@@ -3,8 +3,8 @@
 A point is a name in the code, `hit("start.spawned")`. Armed with that name (see `arm`), the process
 gets SIGKILL there, as a lost machine would give it: no finally block, no flush. With SIGSTOP it freezes
 instead, as a paused virtual machine does, and goes on when somebody sends SIGCONT, whatever has become of
-its leases meanwhile. Unarmed a point costs one comparison. The names are the steps of a start, a stop and
-a removal, and the crash suite walks all of `POINTS`.
+its leases meanwhile. Unarmed a point costs one comparison. The names are the steps of a start, a poll, a
+stop and a removal, and the crash suite walks all of `POINTS`.
 
 What is armed stands in a file, so that a test arms a process that runs: starting one takes longer than
 most of what is tested. The file is gone before the signal comes, so that the next process survives.
@@ -22,6 +22,8 @@ POINTS = (
     "start.recorded",
     "start.ready",
     "start.settled",
+    "poll.claimed",
+    "poll.polled",
     "stop.requested",
     "stop.claimed",
     "stop.marked",

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from perijove.domain.errors import LeaseLost, SpawnFailed
 from perijove.domain.ports import Exited, Mishap
-from perijove.lib import metrics
+from perijove.lib import faults, metrics
 from perijove.lib.log import get_logger
 from perijove.reconcile.operation import Operation
 from perijove.reconcile.stopping import Stop
@@ -37,6 +37,7 @@ class Polled:
 
 async def poll_batch(hub: HubContext, leases: list[Lease]) -> None:
     """Poll all; give the living back in one write, end the dead one by one."""
+    faults.hit("poll.claimed")
     gate = asyncio.Semaphore(CONCURRENCY)
 
     async def one(lease: Lease) -> Polled | None:
@@ -44,6 +45,7 @@ async def poll_batch(hub: HubContext, leases: list[Lease]) -> None:
             return await _poll(hub, lease)
 
     polled = [result for result in await asyncio.gather(*(one(lease) for lease in leases)) if result is not None]
+    faults.hit("poll.polled")
     alive = [result for result in polled if result.exited is None]
     if alive:
         interval = min(result.interval_seconds for result in alive)
@@ -64,6 +66,7 @@ async def _poll(hub: HubContext, lease: Lease) -> Polled | None:
         row = await operation.read()
         spawner = await hub.spawners.open(await operation.spec(row))
     except LeaseLost:
+        log.info("another replica took over a poll", server_id=lease.server_id)
         return None
     except SpawnFailed as error:
         log.warning("a server cannot be polled", server_id=lease.server_id, error=str(error))

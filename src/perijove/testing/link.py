@@ -145,8 +145,8 @@ class Link:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, there))
                 group.create_task(self._pump(back, writer))
-        except (OSError, ExceptionGroup):
-            pass  # either end went away, and the other is told below
+        except (OSError, ExceptionGroup, asyncio.CancelledError):
+            pass  # either end went away, or the way was cut; whoever is left is told below
         finally:
             self._open.discard(task)
             for side in (writer, there):

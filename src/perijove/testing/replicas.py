@@ -21,6 +21,8 @@ Nothing restarts by itself. Users' servers are simulated (`World`) unless `confi
 is plain processes and threads, so a cluster may serve many tests, with an event loop each.
 """
 
+import asyncio
+import itertools
 import json
 import os
 import secrets
@@ -221,8 +223,11 @@ class Cluster:
             if replica.ended:
                 replica.start()
 
-    async def ready(self) -> None:
-        """Everybody runs, is awake and reachable, and answers; for the beginning of a test."""
+    async def ready(self, *, hubs: int | None = None) -> None:
+        """Everybody runs, is awake and reachable, and answers; for the beginning of a test.
+
+        `hubs`: so many are enough to go on; the others are on their way.
+        """
         for replica in self.replicas:
             if replica.frozen:
                 replica.wake()
@@ -231,12 +236,22 @@ class Cluster:
         for hub in self.hubs:
             if hub.database is not None:
                 hub.database.mend()
-            await hub.ready()
+        await self._enough(len(self.hubs) if hubs is None else hubs)
         for proxy in self.proxies:
             for link in proxy.links:
                 link.mend()
         for proxy in self.proxies:
             await proxy.ready()
+
+    async def _enough(self, wanted: int) -> None:
+        tasks = [asyncio.create_task(hub.ready()) for hub in self.hubs]
+        try:
+            for answered in itertools.islice(asyncio.as_completed(tasks), wanted):
+                await answered
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def links(self) -> Iterator[Link]:
         for hub in self.hubs:
@@ -327,12 +342,14 @@ def run_cluster(
     links: bool = True,
     base_url: str = "/",
     drain_seconds: float = DRAIN_SECONDS,
+    hub_urls: Sequence[str] = (),
     start: bool = True,
 ) -> Iterator[Cluster]:
     """Hubs and proxies, started but not waited for (`await cluster.ready()`), and gone at the end.
 
     `config` is what a `config.yaml` would say, over `OPEN_TO_ALL`. `database`: a URL; none is a SQLite file that all
-    hubs share. `links=False`: everybody talks to everybody directly, for measuring.
+    hubs share. `links=False`: everybody talks to everybody directly, for measuring. `hub_urls`: where proxies look
+    for hubs instead, a balancer's address.
     """
     database = database or f"sqlite:///{directory}/hub.sqlite"
     cluster = Cluster(directory, database, secrets.token_hex(16), base_url, world, directory / "fault")
@@ -350,7 +367,10 @@ def run_cluster(
             write_config(directory / "config.yaml", config or {}),
         ]
         cluster.hubs = [_hub(cluster, slot, layers, links=links) for slot in range(hubs)]
-        cluster.proxies = [_proxy(cluster, slot, links=links, drain=drain_seconds) for slot in range(proxies)]
+        cluster.proxies = [
+            _proxy(cluster, slot, links=links and not hub_urls, hub_urls=hub_urls, drain=drain_seconds)
+            for slot in range(proxies)
+        ]
         if cluster.proxies:
             # Servers reach whichever hub lives, by a proxy.
             first = cluster.proxies[0]
@@ -404,13 +424,13 @@ def _hub(cluster: Cluster, slot: int, layers: Sequence[Path], *, links: bool) ->
     return HubReplica(slot, "127.0.0.1", port, command, directory, environment, cluster.base_url, database=link)
 
 
-def _proxy(cluster: Cluster, slot: int, *, links: bool, drain: float) -> ProxyReplica:
+def _proxy(cluster: Cluster, slot: int, *, links: bool, hub_urls: Sequence[str], drain: float) -> ProxyReplica:
     directory = cluster.directory / f"proxy-{slot}"
     directory.mkdir(parents=True)
     ways = [Link(hub.host, hub.port) for hub in cluster.hubs] if links else []
     for hub, way in zip(cluster.hubs, ways, strict=False):
         hub.ways.append(way)
-    urls = [link.url for link in ways] or [f"http://{hub.host}:{hub.port}" for hub in cluster.hubs]
+    urls = [link.url for link in ways] or list(hub_urls) or [f"http://{hub.host}:{hub.port}" for hub in cluster.hubs]
     # Each asks another hub first, as proxies behind a Service would.
     urls = [*urls[slot % len(urls) :], *urls[: slot % len(urls)]]
     port = free_port()
