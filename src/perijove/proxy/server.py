@@ -31,7 +31,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         *("_blocked", "_buffer", "_entrance", "_eof", "_lingering", "_paused", "_reading", "_sent", "_waiting"),
-        *("deadline", "downstream", "exchange", "fields", "plane", "transport", "writable"),
+        *("deadline", "downstream", "exchange", "fields", "idle_since", "plane", "transport", "writable"),
     )
 
     def __init__(self, plane: "DataPlane", entrance: Entrance) -> None:
@@ -44,6 +44,8 @@ class ClientConnection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.writable = True
         self.deadline = inf
+        self.idle_since = 0.0
+        """As of the last sweep."""
         self._buffer = b""
         self._paused = False
         # The target does not take our bytes at present.
@@ -71,7 +73,8 @@ class ClientConnection(asyncio.Protocol):
             self.downstream = Downstream(address, trusted=address in plane.trusted, tls=tls)
         else:
             self.downstream = Downstream("127.0.0.1", trusted=True, tls=tls)
-        self.deadline = plane.upstreams.now + plane.options.timeouts.head_seconds
+        self.idle_since = plane.upstreams.now
+        self.deadline = self.idle_since + plane.options.timeouts.head_seconds
         plane.clients.add(self)
         if not plane.admits(self) or plane.is_full():
             self.transport.abort()
@@ -175,7 +178,8 @@ class ClientConnection(asyncio.Protocol):
         if close or (self._eof and not self._buffer):
             self._close(linger=linger)
             return
-        self.deadline = self.plane.upstreams.now + self.plane.options.timeouts.keep_alive_seconds
+        self.idle_since = self.plane.upstreams.now
+        self.deadline = self.idle_since + self.plane.options.timeouts.keep_alive_seconds
         if self.writable:
             if (self._buffer or self._paused) and not self._reading:
                 self._next()
@@ -341,12 +345,12 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.transport.abort()
 
-    def drain(self) -> None:
-        """The proxy is stopping: finish what is under way, begin nothing."""
-        if self.exchange is None and not self._buffer:
-            self.transport.close()
-        elif self.exchange is not None:
+    def drain(self, *, fresh_since: float) -> None:
+        """The proxy is stopping: finish what is under way, and go when nothing is."""
+        if self.exchange is not None:
             self.exchange.close = True
+        elif not self._buffer and self.idle_since < fresh_since:
+            self.transport.close()
 
     def _close(self, *, linger: bool) -> None:
         """After an error, closing with unread bytes would reset the connection, and the reason would be lost."""
