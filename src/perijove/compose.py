@@ -46,6 +46,7 @@ from perijove.store.database import Store
 from perijove.store.schema import users
 from perijove.store.tail import tail_forever
 from perijove.web.app import build_app
+from perijove.web.leaving import take_leave
 
 log = get_logger(__name__)
 
@@ -118,9 +119,9 @@ def hub_facts(options: HubOptions, store: Store, cookie_secret: bytes) -> HubFac
         hub_id=store.hub_id,
         base_url=options.base_url,
         public_url=options.public_url,
-        connect_url=options.hub_connect_url or f"http://{_reachable(options.hub_ip)}:{options.hub_port}",
         subdomain_host=options.subdomain_host,
         subdomain_hook=options.subdomain_hook,
+        connect_url=options.hub_connect_url or f"http://{_reachable(options.hub_ip)}:{options.hub_port}",
         host=socket.gethostname(),
         data_dir=options.data_dir,
         cookie_options=options.cookie_options,
@@ -254,5 +255,7 @@ async def serve_hub(
             stopping.cancel()
             asked.cancel()
             hub.bus.close()
+            if not serving.done() and await presence.others(hub):
+                await take_leave(server)
             server.should_exit = True
             await serving

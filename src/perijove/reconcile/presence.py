@@ -4,6 +4,7 @@ A lease of a dead replica runs out by itself. When a hub starts on the machine w
 killed, it need not wait for that: the operating system says that the process is gone.
 """
 
+import asyncio
 import os
 from datetime import timedelta
 
@@ -23,6 +24,8 @@ BEAT_SECONDS = 10.0
 # A row without a beat for so long is of the dead, wherever it ran.
 DEAD_AFTER = timedelta(seconds=60)
 SPREAD_SECONDS = 10
+# A hub that is told to stop does not wait for its database.
+LOOK_SECONDS = 1.0
 
 
 async def arrive(hub: HubContext) -> None:
@@ -84,6 +87,18 @@ async def beat_forever(hub: HubContext) -> None:
 async def leave(hub: HubContext) -> None:
     async with hub.store.transaction() as tx:
         await tx.execute(delete(replicas).where(replicas.c.id == hub.replica_id))
+
+
+async def others(hub: HubContext) -> bool:
+    """Whether another hub would answer in place of this one. No, as far as nobody can say."""
+    try:
+        async with asyncio.timeout(LOOK_SECONDS), hub.store.read() as connection:
+            alive = replicas.c.heartbeat > hub.store.now() - DEAD_AFTER
+            other = select(replicas.c.id).where(alive, replicas.c.id != hub.replica_id).limit(1)
+            return (await connection.execute(other)).first() is not None
+    except (HubError, TimeoutError) as error:
+        log.warning("cannot see whether another hub stays", error=str(error))
+        return False
 
 
 async def living_hosts(hub: HubContext) -> set[str]:

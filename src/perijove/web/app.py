@@ -39,6 +39,8 @@ _HEALTH_START: Message = {
         (b"x-jupyterhub-version", WIRE_VERSION.encode()),
     ],
 }
+# Stopping: whoever chooses among hubs is to choose another.
+_HEALTH_LEAVING: Message = {**_HEALTH_START, "status": 503}
 _HEALTH_BODY: Message = {"type": "http.response.body", "body": b""}
 
 
@@ -116,7 +118,7 @@ class Front:
             return
         path = scope["path"]
         if path in self._health and scope["method"] in ("GET", "HEAD"):
-            await send(_HEALTH_START)
+            await send(_HEALTH_LEAVING if self._hub.bus.closed else _HEALTH_START)
             await send(_HEALTH_BODY)
             return
         if path in self._fast and scope["method"] == "GET" and await self._fast[path](scope, receive, send):
