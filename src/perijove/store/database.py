@@ -36,6 +36,8 @@ READERS = 4
 
 # How long anybody waits for a database over the network, in this process's queue and there together.
 PATIENCE_SECONDS = 15.0
+# And once it has been silent to the tail for as long as this: nobody need find out for themselves.
+DOUBT_SECONDS = 3.0
 # PostgreSQL's classes of conditions that pass: connection, rollback (a deadlock with somebody else's client),
 # resources, intervention, system; lock not available; a standby that was promoted elsewhere.
 _PASSING = ("08", "40", "53", "57", "58", "55P03", "25006")
@@ -95,6 +97,7 @@ class Store:
         # What the database's clock was ahead of ours when last seen.
         self._ahead = timedelta(0)
         self._write_lock = asyncio.Lock()
+        self._silent_since: float | None = None
         # Random, made with the database: revisions of another epoch mean nothing.
         self.epoch = ""
         # Random, made with the database: marks what hubs on this database start.
@@ -163,7 +166,14 @@ class Store:
 
     def _patience(self) -> AbstractAsyncContextManager[Any]:
         """SQLite has a time-out of its own; a server may be frozen, or the network gone, and nobody says so."""
-        return asyncio.timeout(PATIENCE_SECONDS) if self._dialect.remote else nullcontext()
+        if not self._dialect.remote:
+            return nullcontext()
+        silent = 0.0 if self._silent_since is None else self._clock.monotonic() - self._silent_since
+        return asyncio.timeout(DOUBT_SECONDS if silent > DOUBT_SECONDS else PATIENCE_SECONDS)
+
+    def heard(self, *, answering: bool) -> None:
+        """What the tail, which looks all the time, knows of the database."""
+        self._silent_since = None if answering else self._silent_since or self._clock.monotonic()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:

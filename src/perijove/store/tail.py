@@ -64,12 +64,14 @@ async def tail_forever(
                     looked(began)
                 if not whole:
                     whole = True
+                    store.heard(answering=True)
                     store.bus.lag()
                     mended()
             except (Unavailable, TimeoutError) as error:
                 if whole:
                     log.warning("the feed of changes is broken; nothing is answered from memory", error=str(error))
                     whole = False
+                    store.heard(answering=False)
                     broken()
 
 

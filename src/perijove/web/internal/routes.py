@@ -10,11 +10,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from perijove.domain.errors import Forbidden, Invalid
+from perijove.domain.errors import Forbidden, Invalid, Unavailable
 from perijove.domain.events import Event, Kind, Lagged
+from perijove.lib.log import get_logger
 from perijove.services import activity
 from perijove.services import routes as table
 from perijove.services.context import HubContext
+
+log = get_logger(__name__)
 
 # Well under the four seconds after which a proxy takes silence for a dead hub.
 KEEP_ALIVE_SECONDS = 2.0
@@ -92,8 +95,12 @@ class Routes:
 
 async def _resumed(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield first
-    async for line in rest:
-        yield line
+    try:
+        async for line in rest:
+            yield line
+    except Unavailable as error:
+        # The watcher goes on at another hub where this one stopped.
+        log.info("a watch of routes ends early", reason=error.message)
 
 
 def routes(hub: HubContext) -> list[Route]:
