@@ -134,7 +134,7 @@ class Catalogue:
         suffix = f"!{scope.kind}={scope.value}"
         if scope.kind == "server":
             # A server is no user: reading the user does not follow from reading one of their servers.
-            return {name + suffix for name in names if name == scope.base or not name.startswith("read:user")}
+            return {name + suffix for name in names if not name.startswith("read:user")}
         return {name + suffix for name in names}
 
     def describe(self, text: str) -> str:

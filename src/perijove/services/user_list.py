@@ -53,6 +53,21 @@ class ServerFacts:
         return _WORDS[self.desired, self.observed][2]
 
 
+def never_started(user_id: int) -> ServerFacts:
+    """The default server of a user who has not started it yet: it is there, stopped, without a row."""
+    return ServerFacts(
+        id=ServerId(0),
+        user_id=user_id,
+        name="",
+        display_name="",
+        desired=Desired.STOPPED,
+        observed=Observed.STOPPED,
+        started=None,
+        last_activity=None,
+        user_options={},
+    )
+
+
 # All pairs there are: a page asks for these words a thousand times.
 _WORDS: dict[tuple[str, str], tuple[str | None, bool, bool]] = {
     (desired, observed): (

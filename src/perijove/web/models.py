@@ -13,7 +13,7 @@ from perijove.services.groups import GroupRow
 from perijove.services.identity import Identity
 from perijove.services.registry import ServiceRow
 from perijove.services.tokens import TokenRow
-from perijove.services.user_list import UserRow
+from perijove.services.user_list import UserRow, never_started
 
 _NOBODY = Grant()
 
@@ -142,10 +142,14 @@ class UserModels:
 
     def _server_models(self, user: UserRow, groups: Collection[str]) -> dict[str, Any]:
         models: dict[str, Any] = {}
-        if not user.servers:
+        servers = user.servers
+        if self.stopped and "" not in servers:
+            # As JupyterHub has it, and its admin page expects it.
+            servers = {"": never_started(user.id), **servers}
+        if not servers:
             return models
         escaped = escape(user.name)
-        for name, server in user.servers.items():
+        for name, server in servers.items():
             if not self.stopped and not server.active:
                 continue
             whole = full_name(user.name, name)
@@ -198,6 +202,6 @@ def service_model(hub: HubContext, viewer: Identity, service: ServiceRow) -> dic
             "info": service.info,
             "display": service.display,
         }
-    if read or roles:
+    if roles:
         model["roles"] = service.roles
     return model

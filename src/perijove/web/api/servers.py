@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
-from perijove.domain.errors import Conflict, Invalid, NotFound, SpawnFailed
+from perijove.domain.errors import Conflict, Invalid, NotFound, SpawnFailed, Unavailable
 from perijove.domain.names import clean_display_name
 from perijove.domain.states import Observed
 from perijove.services import progress, server_rows, servers, users
+from perijove.services.identity import allows
 from perijove.services.server_rows import ServerRow
 from perijove.services.servers import StartOutcome, StopOutcome
 from perijove.web.api.endpoint import Call, Endpoint, Operation
@@ -35,7 +36,7 @@ class StopRequest(msgspec.Struct):
 
 
 async def read_server(call: Call) -> Response:
-    return _server(call, await server_rows.get_or_default(call.hub, call.path["user"], _name(call)))
+    return await _server(call, await server_rows.get_or_default(call.hub, call.path["user"], _name(call)))
 
 
 async def list_servers(call: Call) -> Response:
@@ -53,7 +54,7 @@ async def create_server(call: Call) -> Response:
     row = await servers.create_server(
         call.hub, user=user, name=name, actor=call.actor, display_name=display_name, options=options
     )
-    return _server(call, row, 201)
+    return await _server(call, row, 201)
 
 
 async def start_server(call: Call) -> Response:
@@ -105,7 +106,7 @@ async def change_server(call: Call) -> Response:
         display_name=change.display_name,
         options=change.user_options,
     )
-    return _server(call, row)
+    return await _server(call, row)
 
 
 async def stop_server(call: Call) -> Response:
@@ -150,7 +151,8 @@ async def _frames(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]
                 continue
             try:
                 event = coming.result()
-            except StopAsyncIteration:
+            except (StopAsyncIteration, Unavailable):
+                # Browsers ask again for a stream that ended early, and are told all of it, by whichever hub can.
                 return
             coming = None
             yield b"data: " + msgspec.json.encode(event) + b"\n\n"
@@ -177,8 +179,8 @@ async def _start_body(call: Call) -> tuple[str | None, dict[str, Any] | None]:
     return display_name, None if options is None else as_object(options, "user_options")
 
 
-def _server(call: Call, row: ServerRow, status: int = 200) -> Response:
-    state = call.identity.scopes.covers(f"admin:server_state!server={row.full_name}")
+async def _server(call: Call, row: ServerRow, status: int = 200) -> Response:
+    state = await allows(call.hub, call.identity, f"admin:server_state!server={row.full_name}")
     return call.json(server_model(call.hub, row.user_name, row, with_state=state), status)
 
 
