@@ -19,13 +19,15 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from perijove.domain.errors import Invalid, Unavailable
+from perijove.domain.errors import DatabaseAway, Invalid
 from perijove.store import sqlite
 
 T = TypeVar("T")
 
 # It tells each of the server's notes: that primary keys have no names there, when tables are made.
 logging.getLogger("asyncmy").setLevel(logging.ERROR)
+# That a connection could not be tidied up, with a traceback: it was broken, is thrown away, and its user was told.
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
 
 CONNECT_SECONDS: Final = 5
 # A statement that waits or works longer is given up by the server; ours take milliseconds.
@@ -85,7 +87,7 @@ def _postgresql(url: URL) -> tuple[URL, dict[str, Any]]:
             raise Invalid(f"The options of the database's URL do not work: {error}") from error
         except asyncpg.PostgresError as error:
             # A wrong password, a missing database, a server that starts or is full: none of a visitor's business.
-            raise Unavailable("The hub's database refuses the connection.") from error
+            raise DatabaseAway("The hub's database refuses the connection.") from error
 
     arguments["async_creator_fn"] = connect
     return url.set(drivername="postgresql+asyncpg", query={}), arguments
@@ -101,6 +103,17 @@ def _mysql(url: URL) -> tuple[URL, dict[str, Any]]:
     context = _mysql_tls(query)
     if context is not None:
         arguments["ssl"] = context
+
+    async def connect(**given: Any) -> Any:
+        import asyncmy  # noqa: PLC0415 - a hub on SQLite needs none of it
+
+        try:
+            return await asyncmy.connect(**given)
+        except RuntimeError as error:
+            # uvloop's word for a connection that was closed between being made and being used: a server that stops.
+            raise DatabaseAway("The hub's database closed the connection; try again.") from error
+
+    arguments["async_creator_fn"] = connect
     return url.set(drivername="mysql+asyncmy", query={}), arguments
 
 
