@@ -91,6 +91,12 @@ async def by_id(connection: AsyncConnection, server_id: ServerId) -> ServerRow |
     return None if row is None else from_row(row)
 
 
+async def by_ids(connection: AsyncConnection, ids: Iterable[ServerId]) -> dict[ServerId, ServerRow]:
+    """Those that exist."""
+    found = await connection.execute(query(servers.c.id.in_(list(ids))))
+    return {row.id: row for row in map(from_row, found)}
+
+
 async def of_users(
     connection: AsyncConnection, user_ids: Iterable[int], *, stopped: bool = False
 ) -> dict[int, list[ServerRow]]:
