@@ -79,12 +79,6 @@ def server_model(
     return model
 
 
-def origin(public_url: str) -> str:
-    """Scheme and host of the URL that people open the hub at."""
-    scheme, _, rest = public_url.partition("://")
-    return f"{scheme}://{rest.partition('/')[0]}"
-
-
 class UserModels:
     """Makes models of users for one caller: what the scopes say is looked up once, not once a user."""
 

@@ -7,14 +7,13 @@ import msgspec
 from starlette.responses import Response
 
 from perijove.domain.errors import Invalid
-from perijove.domain.names import escape, server_prefix
+from perijove.domain.names import escape
 from perijove.services import share_codes, share_grants
 from perijove.services.context import HubContext
 from perijove.services.share_codes import ShareCodeRow
 from perijove.services.share_grants import SharedServer, ShareRow, Target
 from perijove.web.api.endpoint import Call, Endpoint, Operation
 from perijove.web.api.pagination import read_page, with_pagination
-from perijove.web.models import origin
 from perijove.web.requests import read_optional_json
 
 
@@ -39,13 +38,12 @@ class CodeRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def server_part(hub: HubContext, server: SharedServer) -> dict[str, Any]:
-    url = server_prefix(hub.options.base_url, server.owner, server.name)
-    public = hub.options.public_url
+    addresses = hub.addresses
     return {
         "user": {"name": server.owner},
         "name": server.name,
-        "url": url,
-        "full_url": f"{origin(public)}{url}" if public else None,
+        "url": addresses.server_url(server.owner, server.name),
+        "full_url": addresses.public_server_url(server.owner, server.name) or None,
         "ready": server.ready,
     }
 
@@ -150,11 +148,11 @@ async def issue_code(call: Call) -> Response:
         actor=call.actor,
     )
     accept = f"{hub.hub_prefix}accept-share?code={escape(made.code)}"
-    public = hub.options.public_url
+    origin = hub.addresses.hub_origin
     links = {
         "code": made.code,
         "accept_url": accept,
-        "full_accept_url": f"{origin(public)}{accept}" if public else None,
+        "full_accept_url": f"{origin}{accept}" if origin else None,
     }
     return call.json({**code_model(hub, made.row), **links})
 

@@ -84,7 +84,7 @@ def _shared_view(pages: Pages, share: ShareRow) -> SharedView:
         owner=server.owner,
         server=server.name,
         title=server.name or "Default server",
-        url=names.server_prefix(pages.hub.options.base_url, server.owner, server.name),
+        url=pages.hub.addresses.server_url(server.owner, server.name),
         ready=server.ready,
         group=share.target.name if share.target.kind == "group" else "",
     )

@@ -21,7 +21,6 @@ from perijove.services.identity import Identity
 from perijove.services.server_rows import find
 from perijove.services.share_codes import ShareCodeRow
 from perijove.services.share_grants import NAMING, Target, TargetKind
-from perijove.web.models import origin
 from perijove.web.pages.pager import pager, read_offset, with_offset
 from perijove.web.pages.server_view import path_tail
 from perijove.web.pages.view import Pages, text
@@ -224,10 +223,11 @@ def _may_name(identity: Identity, kind: TargetKind) -> bool:
 
 def _origin(pages: Pages, request: Request) -> str:
     """Where people open the hub: what the operator said, else where this request came to."""
-    public = pages.hub.options.public_url
-    return origin(public) if public else f"{scheme(request)}://{host(request)}"
+    return pages.hub.addresses.hub_origin or f"{scheme(request)}://{host(request)}"
 
 
 def _server_link(pages: Pages, request: Request, server: _Shared) -> str:
     """What to send to those it is shared with."""
-    return f"{_origin(pages, request)}{names.server_prefix(pages.hub.options.base_url, server.owner, server.name)}"
+    addresses = pages.hub.addresses
+    path = addresses.server_url(server.owner, server.name)
+    return addresses.public_server_url(server.owner, server.name) or f"{_origin(pages, request)}{path}"
