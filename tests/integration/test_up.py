@@ -12,7 +12,7 @@ import pytest
 
 from perijove.cli.exits import Exit
 from perijove.testing import RunningHub, run_hub, until
-from perijove.testing.hub import OPEN, HubDidNotStart
+from perijove.testing.hub import OPEN, HubDidNotStart, is_alive
 
 SMALL = Path(__file__).parents[1] / "contract" / "small_server.py"
 # Starts in a twentieth of the time that JupyterLab takes; what is tested here is not the server.
@@ -109,6 +109,22 @@ async def test_a_shutdown_asked_for_through_the_api_ends_hub_and_proxy():
         assert status == 202
         async with asyncio.timeout(20):
             assert await hub.process.wait() == Exit.OK
+
+
+async def test_a_shutdown_that_spares_the_proxy_leaves_people_in_their_servers():
+    """The hub is not started again, and the command ends when it is told to."""
+    async with run_hub(SMALL_SERVERS) as hub:
+        url = await start_server(hub, "ada")
+        before = hub.hub_process()
+        status, _ = await hub.api("POST", "/shutdown", {"proxy": False, "servers": False}, token=await admin_token(hub))
+        assert status == 202
+        await until(lambda: not is_alive(before), seconds=20)
+        await until(lambda: "asked to shut down" in hub.log)
+        assert await greeted(hub, url)
+        assert hub.proxy_process().is_running()
+        with pytest.raises(LookupError):
+            hub.hub_process()
+        assert await hub.stop() == Exit.OK
 
 
 async def admin_token(hub: RunningHub) -> str:

@@ -89,13 +89,14 @@ class Child:
                 return message
         raise ChildEnded(self.name, await self.wait())
 
-    async def said(self, event: str) -> bool:
-        """Whether a child that has ended said `event` among its last words."""
+    async def said(self, event: str) -> dict[str, Any] | None:
+        """What came with `event` among the last words of a child that has ended; None: it did not say it."""
         assert self._reader is not None
         while line := await self._reader.readline():
-            if json.loads(line)["event"] == event:
-                return True
-        return False
+            message: dict[str, Any] = json.loads(line)
+            if message.pop("event") == event:
+                return message
+        return None
 
     def go(self) -> None:
         assert self._writer is not None

@@ -79,9 +79,9 @@ class Control:
     def ready(self) -> None:
         self._send(encode(READY))
 
-    def leaving(self) -> None:
-        """This process ends because somebody asked it to, and wants no successor."""
-        self._send(encode(LEAVING))
+    def leaving(self, *, proxy: bool) -> None:
+        """This process ends because somebody asked it to, and wants no successor. `proxy`: nor a proxy."""
+        self._send(encode(LEAVING, proxy=proxy))
 
     def end_with_parent(self) -> None:
         """Turn the end of the line into SIGTERM, whose handler is the one way to stop cleanly."""

@@ -139,8 +139,9 @@ async def _serve(compiled: "Compiled", sock: socket.socket, control: Control | N
         await _tell_of_jupyterhub(hub)
 
     await serve_hub(compiled.options, compiled.traits, sock=sock, stop=stop, ready=ready)
-    if control is not None and any(wish.asked.is_set() for wish in wishes):
-        control.leaving()
+    wish = wishes[0] if wishes else None
+    if control is not None and wish is not None and wish.asked.is_set():
+        control.leaving(proxy=compiled.options.cleanup_proxy if wish.proxy is None else wish.proxy)
 
 
 async def _tell_of_jupyterhub(hub: "HubContext") -> None:

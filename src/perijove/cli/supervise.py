@@ -93,9 +93,11 @@ class Supervisor:
         while True:
             started = loop.time()
             code = await child.wait()
-            if await child.said(LEAVING):
-                log.info("asked to shut down", child=child.name)
-                self._stop.set()
+            if (wish := await child.said(LEAVING)) is not None:
+                log.info("asked to shut down", child=child.name, proxy_too=wish["proxy"])
+                if wish["proxy"]:
+                    self._stop.set()
+                # Else people go on in their servers, through the proxy, until this command is told to stop.
                 return
             delay = backoff.after(loop.time() - started)
             log.warning("a child ended; starting it again", child=child.name, how=describe(code), in_seconds=delay)

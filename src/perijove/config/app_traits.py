@@ -266,6 +266,7 @@ APP_TRAITS: Final[dict[str, tuple[str, Convert]]] = {
 # Read by `read_options` itself, because they meet in one option or need more than their value.
 COMBINED: Final = frozenset(
     [
+    "cleanup_proxy": ("cleanup_proxy", boolean),
         "admin_users",
         "bind_url",
         "cookie_secret",
@@ -286,15 +287,7 @@ COMBINED: Final = frozenset(
 SILENT: Final = frozenset(["admin_access", "last_activity_interval", "upgrade_db"])
 WITHOUT_MEANING: Final[dict[str, str]] = {
     **dict.fromkeys(
-        [
-            "proxy_cmd",
-            "proxy_api_ip",
-            "proxy_api_port",
-            "debug_proxy",
-            "cleanup_proxy",
-            "proxy_check_interval",
-            "hub_routespec",
-        ],
+        ["proxy_cmd", "proxy_api_ip", "proxy_api_port", "debug_proxy", "proxy_check_interval", "hub_routespec"],
         "the proxy is Perijove's own",
     ),
     **dict.fromkeys(

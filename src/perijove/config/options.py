@@ -133,6 +133,8 @@ class HubOptions:
     slow_stop_timeout_seconds: float = 10
     # Stop all servers when the hub is told to shut down.
     cleanup_servers: bool = False
+    # Stop the proxy that runs beside the hub too.
+    cleanup_proxy: bool = True
     stopped_server_status: int = 424
     cull: CullOptions = CullOptions(enabled=False)
     active_user_window: timedelta = timedelta(seconds=1800)
