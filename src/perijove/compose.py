@@ -24,6 +24,7 @@ from perijove import __version__
 from perijove.bus.memory import Bus
 from perijove.config.options import HubOptions
 from perijove.domain.ports import Authenticator, SpawnerHost
+from perijove.domain.rates import Rates
 from perijove.domain.scopes import Catalogue
 from perijove.lib import metrics
 from perijove.lib.clock import SystemClock
@@ -36,6 +37,7 @@ from perijove.reconcile.chores import run_chores
 from perijove.reconcile.chp import PushedProxy
 from perijove.reconcile.loop import Reconciler
 from perijove.reconcile.managed_services import ManagedService
+from perijove.reconcile.service_health import health_chore
 from perijove.services import activity, blocked, roles
 from perijove.services.auth_state import Crypt
 from perijove.services.context import HubContext
@@ -90,6 +92,7 @@ async def open_hub(options: HubOptions, traits: Config, *, plugins: Plugins | No
             spawners=spawners,
             crypt=Crypt(options.crypt_keys),
             signer=Signer(secret),
+            rates=Rates(options.api_rate_limits),
             identities=IdentityCache(bus, Catalogue(options.custom_scopes)),
             activity=activity.ActivityBuffer(),
             replica_id=secrets.token_hex(8),
@@ -166,6 +169,8 @@ async def running_hub(hub: HubContext, traits: Config) -> AsyncIterator[ASGIApp]
         background: list[Coroutine[Any, Any, None]] = [
             Reconciler(hub, http).run(),
             run_chores(hub),
+            # Beside the others: what is asked may take its time to answer.
+            run_chores(hub, [health_chore(http, hub.options.service_check_interval)]),
             presence.beat_forever(hub),
             metrics.watch_loop(),
             activity.flush_forever(hub),

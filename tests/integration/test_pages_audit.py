@@ -1,11 +1,11 @@
 """Services and the audit trail in the admin pages."""
 
+import asyncio
 import csv
 import html
 import io
 import json
 import re
-import socket
 
 import pytest
 import pytest_asyncio
@@ -14,16 +14,22 @@ from perijove.config.options import ServiceOptions
 from perijove.services import service_ends
 from perijove.services.audit import record
 from perijove.testing.inside import hub_inside
+from perijove.testing.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+async def _say_nothing(reader, writer):
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+    await writer.drain()
+    writer.close()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def inside(tmp_path_factory):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        alive = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with await asyncio.start_server(_say_nothing, "127.0.0.1", 0) as listener:
+        alive = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
         async with hub_inside(
             tmp_path_factory.mktemp("hub"),
             services=(
@@ -59,7 +65,12 @@ def subjects(page):
 
 async def test_services_say_whether_they_answer(inside, admin):
     await service_ends.record_end(inside.hub, "alive", 3)
-    _, page = await admin.get("hub/admin/services")
+
+    async def asked():
+        _, page = await admin.get("hub/admin/services")
+        return "Does not answer" in page and page
+
+    page = await until(asked)
     rows = {row.split("<")[0].strip(): row for row in re.split(r'data-label="Service">(?:<a [^>]*>)?', page)[1:]}
     assert "Running" in rows["alive"]
     assert 'href="/services/alive/"' in page

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from perijove.config.options import GroupOptions, RoleOptions, ServiceOptions
 from perijove.domain.addresses import Hook, idna_hook, legacy_hook
+from perijove.domain.rates import DEFAULT_LIMITS
 
 Convert = Callable[[Any], Any]
 
@@ -109,6 +110,19 @@ def seconds(value: Any) -> timedelta:
         return timedelta(seconds=number(value))
     except OverflowError as exc:
         raise Unfit("a number of seconds that a calendar can hold") from exc
+
+
+def positive_seconds(value: Any) -> timedelta:
+    if number(value) <= 0:
+        raise Unfit("a number of seconds above 0")
+    return seconds(value)
+
+
+def rate_limits(value: Any) -> dict[str, int]:
+    limits = {text(kind): integer(limit) for kind, limit in mapping(value).items()}
+    if set(limits) - {*DEFAULT_LIMITS} or any(limit < 0 for limit in limits.values()):
+        raise Unfit(f"requests a minute for any of {', '.join(DEFAULT_LIMITS)}; 0 is no limit")
+    return limits
 
 
 def days(value: Any) -> timedelta:
@@ -252,21 +266,24 @@ APP_TRAITS: Final[dict[str, tuple[str, Convert]]] = {
     "implicit_spawn_seconds": ("implicit_spawn_seconds", number),
     "user_redirect_hook": ("user_redirect_hook", function),
     "cleanup_servers": ("cleanup_servers", boolean),
+    "cleanup_proxy": ("cleanup_proxy", boolean),
     "use_legacy_stopped_server_status_code": ("stopped_server_status", stopped_status),
     "active_user_window": ("active_user_window", seconds),
     "audit_keep_days": ("audit_keep", days),
+    "service_check_interval": ("service_check_interval", positive_seconds),
+    "api_rate_limits": ("api_rate_limits", rate_limits),
     "api_page_default_limit": ("api_page_default_limit", integer),
     "api_page_max_limit": ("api_page_max_limit", integer),
     "authenticate_prometheus": ("authenticate_prometheus", boolean),
     "template_paths": ("template_paths", texts),
     "template_vars": ("template_vars", mapping),
+    "jinja_environment_options": ("jinja_options", mapping),
     "logo_file": ("logo_file", text),
     "trusted_downstream_ips": ("trusted_downstream_ips", texts),
 }
 # Read by `read_options` itself, because they meet in one option or need more than their value.
 COMBINED: Final = frozenset(
     [
-    "cleanup_proxy": ("cleanup_proxy", boolean),
         "admin_users",
         "bind_url",
         "cookie_secret",
@@ -284,7 +301,11 @@ COMBINED: Final = frozenset(
     ]
 )
 # Set by z2jh itself, or meaning what is so here anyway: not worth a note.
-SILENT: Final = frozenset(["admin_access", "last_activity_interval", "upgrade_db"])
+SILENT: Final[dict[str, str]] = {
+    "admin_access": "permissions are scopes; admins hold `access:servers`",
+    "last_activity_interval": "proxies report activity every few seconds",
+    "upgrade_db": "the database is migrated at the start, always",
+}
 WITHOUT_MEANING: Final[dict[str, str]] = {
     **dict.fromkeys(
         ["proxy_cmd", "proxy_api_ip", "proxy_api_port", "debug_proxy", "proxy_check_interval", "hub_routespec"],
@@ -306,33 +327,26 @@ WITHOUT_MEANING: Final[dict[str, str]] = {
         "logging is set on the command line",
     ),
     **dict.fromkeys(
-        [
-            "activity_resolution",
-            "init_spawners_timeout",
-            "service_check_interval",
-            "jinja_environment_options",
-            "data_files_path",
-            "pid_file",
-            "hub_socket_mode",
-            "confirm_no_ssl",
-            "debug_db",
-            "reset_db",
-            "config_file",
-            "answer_yes",
-            "generate_config",
-            "show_config",
-            "show_config_json",
-            "trust_user_provided_tokens",
-            "forwarded_host_header",
-            "allow_existing_invalid_named_servers",
-        ],
-        "Perijove has no such thing",
+        ["config_file", "generate_config", "show_config", "show_config_json"],
+        "it belongs on the command line: `perijove up -f config.yaml`, `perijove check`",
     ),
+    "activity_resolution": "activity is written every few seconds, many users in one statement",
+    "allow_existing_invalid_named_servers": "servers keep their names and can be started, as `allow-start` says",
+    "answer_yes": "nothing asks",
+    "confirm_no_ssl": "it has had no effect in JupyterHub since 0.7",
+    "data_files_path": "pages and their files are part of the program; yours come first by `template_paths`",
+    "debug_db": "SQL is not logged",
+    "forwarded_host_header": "proxies keep the Host header, and the hub reads that",
+    "hub_socket_mode": "the hub listens at an address, not at a socket file",
+    "init_spawners_timeout": "the start waits for no server",
+    "pid_file": "`perijove up`, systemd or the cluster knows the process",
+    "reset_db": "a database is removed by whoever runs it",
+    "trust_user_provided_tokens": "it says how often a token of the configuration is hashed, which is once",
 }
 
 
 # Beyond JupyterHub's own.
-OWN_TRAITS: Final = frozenset(["audit_keep_days"])
+OWN_TRAITS: Final = frozenset(["api_rate_limits", "audit_keep_days"])
 
 
 def known_app_traits() -> set[str]:

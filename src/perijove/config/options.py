@@ -138,15 +138,20 @@ class HubOptions:
     stopped_server_status: int = 424
     cull: CullOptions = CullOptions(enabled=False)
     active_user_window: timedelta = timedelta(seconds=1800)
+    # How often services with pages are asked whether they answer.
+    service_check_interval: timedelta = timedelta(seconds=60)
     # How long the audit trail is kept; nothing is forgotten when it is zero.
     audit_keep: timedelta = timedelta(0)
 
     # -- API, pages, metrics
     api_page_default_limit: int = 50
     api_page_max_limit: int = 200
+    # Requests a minute of one user or service, by kind, over our defaults (domain/rates.py).
+    api_rate_limits: Mapping[str, int] = field(default_factory=dict)
     authenticate_prometheus: bool = True
     template_paths: tuple[str, ...] = ()
     template_vars: Mapping[str, Any] = field(default_factory=dict)
+    jinja_options: Mapping[str, Any] = field(default_factory=dict)
     logo_file: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     trusted_downstream_ips: tuple[str, ...] = ()

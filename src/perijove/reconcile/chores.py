@@ -5,7 +5,7 @@ middle, the lease runs out and the chore, which can be done twice, is done again
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -49,10 +49,10 @@ def chores_of(hub: HubContext) -> list[Chore]:
     return work
 
 
-async def run_chores(hub: HubContext) -> None:
-    """Until cancelled."""
+async def run_chores(hub: HubContext, chores: Sequence[Chore] = ()) -> None:
+    """These, or the hub's own, one after the other, until cancelled."""
     while True:
-        for chore in chores_of(hub):
+        for chore in chores or chores_of(hub):
             try:
                 if await _take(hub, chore):
                     await chore.run(hub)

@@ -6,6 +6,7 @@ from perijove.bus.memory import Bus
 from perijove.config.options import HubOptions
 from perijove.domain.addresses import Addresses
 from perijove.domain.ports import Authenticator, SpawnerHost
+from perijove.domain.rates import Rates
 from perijove.lib.clock import Clock
 from perijove.services.activity import ActivityBuffer
 from perijove.services.auth_state import Crypt
@@ -30,6 +31,7 @@ class HubContext:
     activity: ActivityBuffer
     logins: LoginQueue = field(default_factory=LoginQueue)
     shutdown: ShutdownWish = field(default_factory=ShutdownWish)
+    rates: Rates = field(default_factory=Rates)
     # Random, one per process: the owner of its leases.
     replica_id: str
     # Name of this machine, for host-bound spawners.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import Row, delete, insert, select
+from sqlalchemy import Row, delete, func, insert, select
 
 from perijove.domain import roles as role_rules
 from perijove.domain import scopes as scope_rules
@@ -13,6 +13,7 @@ from perijove.domain.errors import Invalid, NotFound
 from perijove.domain.events import Event, Kind
 from perijove.domain.ids import ServerId, TokenId, UserId
 from perijove.domain.names import full_name
+from perijove.domain.rates import WINDOW_SECONDS, too_many
 from perijove.domain.scopes import Owner, ScopeSet
 from perijove.services import throttle
 from perijove.services.audit import record
@@ -86,6 +87,7 @@ async def create_token(
     Raises:
         NotFound: no such user.
         Invalid: unknown scopes or roles, scopes the user does not hold, both lists given, a bad lifetime.
+        LimitReached: too many of this user's within a minute.
     """
     owner = await owner_entry(hub, "user", user)
     wanted = await _requested_scopes(hub, owner, scopes, roles)
@@ -99,6 +101,7 @@ async def create_token(
         "note": note[:MAX_NOTE],
     }
     async with hub.store.transaction() as tx:
+        await _check_rate(hub, tx, owner.identity.id)
         values["created"] = tx.now
         values["expires_at"] = tx.now + expires_in if expires_in else None
         made = await tx.execute(insert(schema.tokens).values(values))
@@ -106,6 +109,20 @@ async def create_token(
         token_id = TokenId(made.inserted_primary_key[0])
         await record(tx, "token.create", actor=actor, subject=user, token_id=token_id, note=note[:MAX_NOTE])
     return NewToken(token, await get_token(hub, user, token_id))
+
+
+async def _check_rate(hub: "HubContext", tx: "Transaction", user_id: int) -> None:
+    """Raises `LimitReached`. Counted in rows, so that all replicas allow as many together as one."""
+    limit = hub.rates.limits["token"]
+    if not limit:
+        return
+    t, window = schema.tokens.c, timedelta(seconds=WINDOW_SECONDS)
+    mine = (t.user_id == user_id, t.client_id.is_(None), t.server_id.is_(None), t.created > tx.now - window)
+    found = (
+        await tx.execute(select(func.count().label("made"), func.min(t.created).label("first")).where(*mine))
+    ).one()
+    if found.made >= limit:
+        raise too_many(limit, (found.first + window - tx.now).total_seconds())
 
 
 async def _requested_scopes(

@@ -12,6 +12,7 @@ from perijove.services.context import HubContext
 from perijove.services.groups import GroupRow
 from perijove.services.identity import Identity
 from perijove.services.registry import ServiceRow
+from perijove.services.service_health import Health
 from perijove.services.tokens import TokenRow
 from perijove.services.user_list import UserRow, never_started
 
@@ -180,7 +181,10 @@ def group_model(viewer: Identity, group: GroupRow) -> dict[str, Any]:
     return model
 
 
-def service_model(hub: HubContext, viewer: Identity, service: ServiceRow) -> dict[str, Any]:
+def service_model(
+    hub: HubContext, viewer: Identity, service: ServiceRow, health: Health | None = None
+) -> dict[str, Any]:
+    """`health` is ours: JupyterHub's says nothing of it."""
     grant = viewer.scopes.grant
     model: dict[str, Any] = {"kind": "service", "name": service.name}
     read = (grant("read:services") or _NOBODY).for_service(service.name)
@@ -196,6 +200,9 @@ def service_model(hub: HubContext, viewer: Identity, service: ServiceRow) -> dic
             "info": service.info,
             "display": service.display,
         }
+        if health is not None and health.url == service.url:
+            told = {"up": health.up, "since": health.since, "checked": health.checked, "problem": health.problem}
+            model["health"] = told
     if roles:
         model["roles"] = service.roles
     return model

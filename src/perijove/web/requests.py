@@ -84,11 +84,16 @@ def facts(hub: HubContext, request: Request) -> RequestFacts:
     )
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Raises 413 before more than `limit` bytes were kept."""
+def check_length(request: Request, limit: int) -> None:
+    """Raises 413 when the body is said to be longer, whether or not anybody would read it."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared[:19]) > limit:
         raise HTTPException(413, f"The body of this request is larger than {limit} bytes.")
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Raises 413 before more than `limit` bytes were kept."""
+    check_length(request, limit)
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():

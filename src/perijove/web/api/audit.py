@@ -32,6 +32,6 @@ async def export(call: Call) -> Response:
 
 
 ENDPOINTS = [
-    Endpoint("/audit", GET=Operation(list_lines, "read:audit")),
-    Endpoint("/audit/export", GET=Operation(export, "read:audit")),
+    Endpoint("/audit", GET=Operation(list_lines, "read:audit", cost="list")),
+    Endpoint("/audit/export", GET=Operation(export, "read:audit", cost="export")),
 ]

@@ -24,7 +24,7 @@ from perijove.services.context import HubContext
 from perijove.services.identity import Identity, require
 from perijove.web.errors import api_headers, json_error
 from perijove.web.identity import identify
-from perijove.web.requests import remote_ip
+from perijove.web.requests import MAX_JSON_BYTES, check_length, remote_ip
 
 Handler = Callable[["Call"], Awaitable[Response]]
 
@@ -96,10 +96,14 @@ def matches(if_none_match: str | None, etag: str) -> bool:
 class Operation:
     """A handler and the scopes any one of which opens it."""
 
-    __slots__ = ("handler", "listing", "public", "scopes")
+    __slots__ = ("cost", "handler", "listing", "public", "scopes")
 
-    def __init__(self, handler: Handler, *scopes: str, listing: bool = False, public: bool = False) -> None:
-        """`listing`: a filtered scope suffices. `public`: no credentials are looked at before the handler."""
+    def __init__(
+        self, handler: Handler, *scopes: str, listing: bool = False, public: bool = False, cost: str = ""
+    ) -> None:
+        """`listing`: a filtered scope suffices. `public`: no credentials are looked at before the handler.
+        `cost`: the kind of request whose rate is limited (`domain/rates.py`)."""
+        self.cost = cost or ("list" if listing else "")
         self.handler = handler
         self.scopes = scopes
         self.listing = listing
@@ -107,6 +111,7 @@ class Operation:
 
     async def __call__(self, hub: HubContext, request: Request) -> Response:
         path = {name: _clean(value) for name, value in request.path_params.items()}
+        check_length(request, MAX_JSON_BYTES)
         if self.public:
             return await self.handler(Call(hub, request, None, path))
         identity = await identify(hub, request)
@@ -120,6 +125,8 @@ class Operation:
             if identity is not None and request.method not in _READING:
                 await record_denied(hub, actor=call.actor, method=request.method, path=request.url.path)
             raise
+        if self.cost and identity is not None:
+            hub.rates.spend(self.cost, identity.kind, identity.id, now=hub.clock.monotonic())
         return await self.handler(call)
 
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from perijove.domain.errors import Invalid
 from perijove.services import registry, runtime_services
 from perijove.services.runtime_services import NewService
+from perijove.services.service_health import health_of_all
 from perijove.web.api.endpoint import Call, Endpoint, Operation
 from perijove.web.errors import json_error
 from perijove.web.models import service_model
@@ -41,12 +42,16 @@ async def list_services(call: Call) -> Response:
     grant = call.identity.scopes.grant("list:services")
     assert grant is not None
     found = await registry.list_services(call.hub, names=None if grant.everything else grant.service)
-    return call.json({service.name: service_model(call.hub, call.identity, service) for service in found})
+    health = await health_of_all(call.hub)
+    return call.json(
+        {service.name: service_model(call.hub, call.identity, service, health.get(service.name)) for service in found}
+    )
 
 
 async def read_service(call: Call) -> Response:
     service = await registry.get_service(call.hub, call.path["service"])
-    return call.json(service_model(call.hub, call.identity, service))
+    health = await health_of_all(call.hub)
+    return call.json(service_model(call.hub, call.identity, service, health.get(service.name)))
 
 
 async def create_service(call: Call) -> Response:

@@ -38,9 +38,8 @@ class Templates:
             # Custom templates may ask for what only JupyterHub's objects have (`user.spawner.active`): that is
             # false and empty here, not an error page.
             undefined=ChainableUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=options.debug,
+            # The operator's last: their templates may want other marks around tags.
+            **{"trim_blocks": True, "lstrip_blocks": True, "auto_reload": options.debug, **options.jinja_options},
         )
         self._texts: dict[str, Template] = {}
         self.environment.filters |= {"ago": lambda moment: ago(moment, now()), "utc": utc}

@@ -158,6 +158,7 @@ SCHEMAS: dict[str, Schema] = {
         command=TEXTS,
         info=ANYTHING,
         display=FLAG,
+        health=obj("up since checked problem", up=FLAG, since=TIME, checked=TIME, problem=TEXT),
     ),
     "SharedServer": obj(
         "name user url ready", name=TEXT, url=TEXT, full_url=or_null(TEXT), ready=FLAG, user=obj("name", name=TEXT)
