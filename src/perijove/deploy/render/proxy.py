@@ -27,8 +27,8 @@ from perijove.deploy.render.volumes import Volumes
 
 _DEFAULT_REPLICAS: Final = 2
 _GRACE_SECONDS: Final = 60
-# What is left for open requests and websockets, with a little to spare for closing.
-_DRAIN_SECONDS: Final = _GRACE_SECONDS - STOP_DELAY_SECONDS - 10
+# Of it, for closing what is then still open.
+_SPARE_SECONDS: Final = 10
 _STATE_DIR: Final = "/var/lib/perijove"
 
 
@@ -155,10 +155,17 @@ def _arguments(scope: Scope, https: HTTPS) -> list[str]:
         f"--base-url={scope.base_url}",
         f"--table={_STATE_DIR}/routes.json",
         f"--metrics-port={METRICS_PORT}",
-        f"--drain-timeout={_DRAIN_SECONDS}",
+        f"--drain-timeout={_drain_seconds(scope)}",
         f"--log-format={scope.settings.perijove.log_format}",
         *(["--debug"] if scope.settings.debug.enabled else []),
     ]
+
+
+def _drain_seconds(scope: Scope) -> int:
+    """What is left for open requests and websockets, however long the pod is given."""
+    given = scope.settings.proxy.chp.extra_pod_spec.get("terminationGracePeriodSeconds")
+    grace = given if isinstance(given, int) else _GRACE_SECONDS
+    return max(0, grace - STOP_DELAY_SECONDS - _SPARE_SECONDS)
 
 
 def public_service(scope: Scope, https: HTTPS) -> Manifest:
