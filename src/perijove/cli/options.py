@@ -25,10 +25,13 @@ def default_data_dir() -> Path:
 
 
 def address(value: str | None) -> str | None:
-    """`--ip=$EMPTY` would listen on every address, and be noticed by whoever finds the port."""
+    """`--ip=$EMPTY` would listen on every address, and be noticed by whoever finds the port.
+
+    Who wants every one of both families says `*`; configuration has "" for it, as JupyterHub's.
+    """
     if value is not None and not value.strip():
-        raise typer.BadParameter("an address is missing; 0.0.0.0 is every one of IPv4, and :: of IPv6")
-    return value
+        raise typer.BadParameter("an address is missing; 0.0.0.0 is every one of IPv4, :: of IPv6, and * of both")
+    return "" if value == "*" else value
 
 
 def given_files(values: list[Path] | None) -> list[Path] | None:

@@ -94,7 +94,8 @@ def up(
 
 
 def _given(option: str, value: object) -> list[str]:
-    return [] if value is None else [option, str(value)]
+    # Every address is "" within, and `*` on a command line.
+    return [] if value is None else [option, str(value) or "*"]
 
 
 def _command(*arguments: str) -> list[str]:

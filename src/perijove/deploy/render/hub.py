@@ -152,7 +152,7 @@ def _arguments(scope: Scope) -> list[str]:
         f"--file={VALUES_DIR}/values.yaml",
         *([f"--file={_EXISTING_SECRET_DIR}"] if hub.existing_secret else []),
         f"--data-dir={DATA_DIR}",
-        "--hub-ip=",
+        "--hub-ip=*",
         f"--hub-port={HUB_PORT}",
         "--target=kubernetes",
         f"--log-format={scope.settings.perijove.log_format}",

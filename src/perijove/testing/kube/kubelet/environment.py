@@ -2,7 +2,7 @@
 
 All pods share this machine's network, where "all addresses" would be everybody's: 0.0.0.0 in a variable or an argument
 (KubeSpawner's JUPYTERHUB_SERVICE_URL, a server's --ip) becomes the pod's own address, and so does an option for an
-address that is left empty (`--hub-ip=`). What a program binds of itself to the wildcard address is bound for all.
+address that is left empty or any (`--ip=`, `--hub-ip=*`). What a program binds of itself to the wildcard address is bound for all.
 """
 
 import base64
@@ -15,7 +15,7 @@ from perijove.testing.kube.objects.quantities import amount
 from perijove.testing.kube.objects.resources import Object
 
 WILDCARD = "0.0.0.0"  # noqa: S104 - looked for, not bound
-_ANY_ADDRESS = re.compile(r"--([a-z]+-)?ip=")
+_ANY_ADDRESS = re.compile(r"(?P<option>--([a-z]+-)?ip=)\*?")
 _REFERENCE = re.compile(r"\$(\$|\((?P<name>[-._a-zA-Z][-._a-zA-Z0-9]*)\))")
 
 
@@ -51,7 +51,9 @@ class Resolver:
         return [self._own(expanded(word, environment)) for word in words]
 
     def _own(self, word: str) -> str:
-        return word + self.pod_ip if _ANY_ADDRESS.fullmatch(word) else word.replace(WILDCARD, self.pod_ip)
+        if any_address := _ANY_ADDRESS.fullmatch(word):
+            return any_address["option"] + self.pod_ip
+        return word.replace(WILDCARD, self.pod_ip)
 
     def _value(self, source: Object, container: Object) -> str | None:
         if (reference := source.get("secretKeyRef")) is not None:
