@@ -16,9 +16,14 @@ async def all_of(work: Iterable[Coroutine[Any, Any, Result]], *, at_once: int) -
         async with gate:
             return await task
 
+    given = list(work)
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(task)) for task in work]
+            tasks = [group.create_task(one(task)) for task in given]
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
+    finally:
+        # Cancelled before its turn, a task never came to await what it was given.
+        for task in given:
+            task.close()
     return [task.result() for task in tasks]
