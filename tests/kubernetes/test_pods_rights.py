@@ -1,6 +1,7 @@
 """What a hub may do in the cluster: all that it needs, as seen in the API server's log, and nothing else."""
 
 import asyncio
+import tempfile
 from dataclasses import replace
 
 import pytest
@@ -77,9 +78,12 @@ async def as_hub(cluster, tmp_path, monkeypatch, account):
 async def live_through(hub):
     """All that a hub does with a server: a start that ends badly, one that does not, looks, its end, its storage."""
     broken = await hub.open()
-    broken.plugin.cmd = ["sh", "-c", "sleep 0.3; echo no; exit 3"]
-    progress = asyncio.create_task(_collected(broken.progress()))
-    await broken.start()
+    # Where containers are processes of this machine, it ends when it is told to.
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", prefix="perijove-running-") as running:
+        wait = f"while [ -e {running.name} ]; do sleep 0.05; done; sleep 0.3"
+        broken.plugin.cmd = ["sh", "-c", f"{wait}; echo no; exit 3"]
+        progress = asyncio.create_task(_collected(broken.progress()))
+        await broken.start()
     exited = await hub.ended(broken)
     assert "exit code 3" in exited.cause.message
     assert exited.log_lines == ("no",)

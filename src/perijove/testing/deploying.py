@@ -33,7 +33,7 @@ _PROGRAM = """#!/bin/sh
 echo "stub: $*"
 case "${BEHAVIOUR:-}" in
 crash) echo "no database at postgresql://db" >&2; exit 3 ;;
-deaf) exec sleep 3600 ;;
+deaf) exec /bin/sleep 3600 ;;
 esac
 port=8081
 case "$(basename "$0") $1" in
@@ -91,6 +91,10 @@ def stub_image(directory: Path) -> Image:
         program = directory / name
         program.write_text(_PROGRAM % {"python": sys.executable, "real": Path(sys.executable).with_name("perijove")})
         program.chmod(0o755)
+    # The pause before a pod ends is for clients of what is real.
+    pause = directory / "sleep"
+    pause.write_text("#!/bin/sh\n")
+    pause.chmod(0o755)
     path = os.pathsep.join([str(directory), "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
     return Image(entrypoint=(), environment={"PATH": path})
 
