@@ -6,6 +6,7 @@
 import asyncio
 import os
 import secrets
+import sys
 from random import Random
 
 import aiohttp
@@ -181,5 +182,5 @@ async def test_processes_that_are_killed_frozen_and_cut_off_leave_rows_world_and
         await life.run(STEPS)
         await life.settle()
     except BaseException:
-        print(f"MODEL_SEED={SEED}: {' '.join(life.story)}")
+        sys.stderr.write(f"MODEL_SEED={SEED}: {' '.join(life.story)}\n")
         raise

@@ -1,6 +1,7 @@
 """Tokens and login sessions of a model: made, revoked, and tried at every hub."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -39,19 +40,29 @@ class Credentials:
     random: Random
     known: list[Credential] = field(default_factory=list)
     _made: int = 0
+    # By user: ends that are on their way, and how many ever were.
+    _ending: Counter[str] = field(default_factory=Counter)
+    _ends: Counter[str] = field(default_factory=Counter)
 
     async def make(self, hub: Hub, user: str) -> None:
+        """What is made while all of a user's ends may or may not survive that."""
+        ends = self._ends[user]
+        made = await self._make(hub, user)
+        if made is not None:
+            made.doubtful = self._ending[user] > 0 or self._ends[user] != ends
+            self.known.append(made)
+
+    async def _make(self, hub: Hub, user: str) -> Credential | None:
         assert hub.context is not None
         if self.random.random() < 0.5:  # noqa: PLR2004 - as many of each
             made = await tokens.create_token(hub.context, user, note="", actor=user)
-            self.known.append(Credential(user, made.token, "token", int(made.row.id)))
-            return
+            return Credential(user, made.token, "token", int(made.row.id))
         self._made += 1
         secret = f"session {self._made}"
         async with hub.context.store.transaction() as tx:
             found = (await tx.execute(select(users.c.id).where(users.c.name == user))).scalar()
             if found is None:
-                return
+                return None
             await sessions.create(
                 hub.context,
                 tx,
@@ -61,13 +72,15 @@ class Credentials:
                 user_agent="",
                 address="",
             )
-        self.known.append(Credential(user, secret, "session"))
+        return Credential(user, secret, "session")
 
     async def revoke(self, hub: Hub, one: Credential) -> None:
         assert hub.context is not None
         if one.kind == "token":
             context = hub.context
-            await self._end([one], lambda: tokens.revoke_token(context, one.user, TokenId(one.number), actor=""))
+            await self._end(
+                one.user, [one], lambda: tokens.revoke_token(context, one.user, TokenId(one.number), actor="")
+            )
             return
         await self.log_out(hub, one.user)
 
@@ -76,17 +89,21 @@ class Credentials:
         context = hub.context
         assert context is not None
         theirs = [one for one in self.known if one.user == user and one.kind == "session" and one.over_at is None]
-        await self._end(theirs, lambda: sessions.revoke_all_sessions(context, user, actor=user))
+        await self._end(user, theirs, lambda: sessions.revoke_all_sessions(context, user, actor=user))
 
     async def end_of(self, user: str, remove: Callable[[], Awaitable[Any]]) -> None:
         """The user is removed, and with them all they had."""
-        await self._end([one for one in self.known if one.user == user and one.over_at is None], remove)
+        await self._end(user, [one for one in self.known if one.user == user and one.over_at is None], remove)
 
-    @staticmethod
-    async def _end(which: list[Credential], work: Callable[[], Awaitable[Any]]) -> None:
+    async def _end(self, user: str, which: list[Credential], work: Callable[[], Awaitable[Any]]) -> None:
+        self._ending[user] += 1
+        self._ends[user] += 1
         for one in which:
             one.doubtful = True
-        await work()
+        try:
+            await work()
+        finally:
+            self._ending[user] -= 1
         for one in which:
             one.over_at = asyncio.get_running_loop().time()
 

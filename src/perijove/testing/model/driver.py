@@ -98,7 +98,7 @@ class Driver:
             [name] = self.random.choices(names, [WEIGHTS[name] for name in names])
             self.happened[name] = self.happened.get(name, 0) + 1
             await getattr(self, f"_{name}")()
-            await asyncio.sleep(self.random.random() ** 3 * 4)
+            await asyncio.sleep(self.random.random() ** 3 * 2)
             await self._look()
             if step % SETTLE_EVERY == 0 or step == steps:
                 await self._settle()
@@ -377,7 +377,7 @@ class Driver:
             self._later(seconds, way.mend)
 
     async def _wait(self) -> None:
-        seconds = self.random.random() * 40
+        seconds = self.random.random() * 20
         self._say(f"wait {seconds:.1f} s")
         await asyncio.sleep(seconds)
 

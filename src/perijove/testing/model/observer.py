@@ -1,5 +1,6 @@
 """Looks at a model's database from outside, past all hubs, and hurts PostgreSQL's sessions."""
 
+import asyncio
 import sqlite3
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -41,11 +42,16 @@ class PostgresObserver:
         self._url = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._process = process
         self._connection: Any = None
+        self._turn = asyncio.Lock()
 
     async def rows(self, statement: str) -> Rows:
         return await self._process.begin(self._rows(statement))
 
     async def _rows(self, statement: str) -> Rows:
+        async with self._turn:
+            return await self._ask(statement)
+
+    async def _ask(self, statement: str) -> Rows:
         with self._process.at_database():
             if self._connection is None:
                 import asyncpg  # noqa: PLC0415 - a model on SQLite needs none of it
