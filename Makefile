@@ -7,6 +7,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Older single-user servers, which tests run against the hub.
 SINGLEUSER5 ?= build/singleuser5
+# Extensions of JupyterLab that lean on the hub.
+EXTENSIONS ?= build/extensions
 # Helm, for the tests of the chart; made where there is a Python for it.
 HELM ?= build/helm
 # Sends requests made from the OpenAPI document.
@@ -18,7 +20,7 @@ ARGS ?=
 WORKERS ?= $(shell expr $$(nproc) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format fuzz bench bench-proxy docs screenshots lock clean
+.PHONY: help up test check format fuzz bench bench-proxy docs compat screenshots lock clean
 
 help: ## List the targets
 	@echo "Usage: make <target> [ARGS=\"…\"]"
@@ -36,6 +38,10 @@ $(SINGLEUSER5)/.stamp: requirements/singleuser5.txt scripts/install
 	@scripts/install $(SINGLEUSER5) requirements/singleuser5.txt --no-checkout
 	@touch $@
 
+$(EXTENSIONS)/.stamp: requirements/extensions.txt scripts/install
+	@scripts/install $(EXTENSIONS) requirements/extensions.txt --no-checkout
+	@touch $@
+
 $(HELM)/.stamp: requirements/helm.txt scripts/install scripts/install-helm
 	@scripts/install-helm $(HELM)
 
@@ -47,7 +53,7 @@ up: $(VENV)/.run-stamp ## A working hub on http://127.0.0.1:8000 (ARGS="--port 8
 	@exec $(BIN)/perijove up $(ARGS)
 
 # A file stays with one worker, so that its servers are started once, and the longest come first.
-test: $(VENV)/.dev-stamp $(SINGLEUSER5)/.stamp $(OPENAPI)/.stamp $(HELM)/.stamp ## The whole test suite, with everything it needs (ARGS="-k login -x", WORKERS=0)
+test: $(VENV)/.dev-stamp $(SINGLEUSER5)/.stamp $(EXTENSIONS)/.stamp $(OPENAPI)/.stamp $(HELM)/.stamp ## The whole test suite, with everything it needs (ARGS="-k login -x", WORKERS=0)
 	@scripts/system-packages test
 	@$(MAKE) --no-print-directory $(FUZZ)/.stamp || echo "No atheris for this Python: the test that fuzzes is skipped."
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -77,6 +83,9 @@ bench-proxy: $(VENV)/.dev-stamp ## The proxy beside configurable-http-proxy, ngi
 
 docs: $(VENV)/.dev-stamp ## Write the generated reference pages again
 	@$(BIN)/python scripts/reference-docs
+
+compat: $(VENV)/.dev-stamp ## Compare the API with JupyterHub's, and write the page of differences again
+	@WRITE_COMPATIBILITY=1 $(BIN)/python -m pytest -q tests/compat/test_compat_api.py $(ARGS)
 
 screenshots: $(VENV)/.dev-stamp ## Take the README's screenshots again
 	@scripts/system-packages test

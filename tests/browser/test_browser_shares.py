@@ -15,15 +15,13 @@ ROLES = {"sharers": {"scopes": ["shares!user", "read:users:name", "read:groups:n
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def hub(tmp_path_factory):
-    homes = tmp_path_factory.mktemp("homes")
+async def hub():
+    """Anybody may log in, and ada may share; servers start in a moment and say hello."""
+    classes = {**OPEN["hub"]["config"], "Spawner": {"args": []}}
     config = {
-        "hub": {**OPEN["hub"], "redirectToServer": False, "loadRoles": ROLES},
+        "hub": {"config": classes, "redirectToServer": False, "loadRoles": ROLES},
         "singleuser": {"cmd": [sys.executable, str(SMALL_SERVER)]},
     }
-    classes = {**config["hub"]["config"], "SimpleLocalProcessSpawner": {"home_dir_template": f"{homes}/{{username}}"}}
-    classes["Spawner"] = {"args": []}
-    config["hub"]["config"] = classes
     async with run_hub(config) as running:
         yield running
 
