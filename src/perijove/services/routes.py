@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from perijove.domain.events import Event, Kind
@@ -50,9 +50,27 @@ async def all_routes(hub: HubContext) -> tuple[int, list[Route]]:
     async with hub.store.read() as connection:
         number = (await connection.execute(select(revision.c.value))).scalar_one()
         found = [_of_server(hub, *row) for row in await connection.execute(_server_routes())]
-        there = await connection.execute(select(services.c.name, services.c.url).where(services.c.url.is_not(None)))
-        found.extend(_of_service(hub, row.name, row.url) for row in there)
-    return int(number), [*fixed_routes(hub), *found]
+        others = await _other_routes(hub, connection)
+    return int(number), [*others, *found]
+
+
+async def some_routes(hub: HubContext, *, offset: int, limit: int) -> tuple[list[Route], int]:
+    """One page of the table, and how many there are."""
+    listed = _server_routes().order_by(servers.c.id)
+    async with hub.store.read() as connection:
+        others = await _other_routes(hub, connection)
+        count = select(func.count()).select_from(_server_routes().subquery())
+        total = len(others) + int((await connection.execute(count)).scalar_one())
+        found = others[offset : offset + limit]
+        if len(found) < limit:
+            listed = listed.offset(max(0, offset - len(others))).limit(limit - len(found))
+            found += [_of_server(hub, *row) for row in await connection.execute(listed)]
+    return found, total
+
+
+async def _other_routes(hub: HubContext, connection: AsyncConnection) -> list[Route]:
+    there = await connection.execute(select(services.c.name, services.c.url).where(services.c.url.is_not(None)))
+    return [*fixed_routes(hub), *(_of_service(hub, row.name, row.url) for row in there)]
 
 
 async def changes(hub: HubContext, events: Iterable[Event]) -> tuple[list[Route], list[str]]:

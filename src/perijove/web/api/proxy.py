@@ -1,6 +1,5 @@
 """The route table, as operators and scripts know it from JupyterHub."""
 
-from itertools import islice
 from typing import Any
 
 from starlette.responses import Response
@@ -14,14 +13,14 @@ from perijove.web.requests import host, read_json, scheme
 
 async def list_routes(call: Call) -> Response:
     page = read_page(call)
-    _, table = await routes.all_routes(call.hub)
+    listed, total = await routes.some_routes(call.hub, offset=page.offset, limit=page.limit)
     items = {}
-    for route in islice(table, page.offset, page.offset + page.limit):
+    for route in listed:
         target = route["target"]
         if target == routes.HUB_TARGET:
             target = f"{scheme(call.request)}://{host(call.request)}"
         items[route["prefix"]] = {"routespec": route["prefix"], "target": target, "data": route["data"]}
-    return call.json(paged(call, page, items, len(table)))
+    return call.json(paged(call, page, items, total))
 
 
 async def read_again(call: Call) -> Response:

@@ -1,0 +1,1 @@
+"""Whether anything costs more the more users there are: `python -m bench.scale`."""

@@ -1,0 +1,195 @@
+"""`python -m bench.scale`: 100,000 users and 10,000 running servers in PostgreSQL, and everything asked for.
+
+Two hubs, as an operator starts them, on one database. Start-up without users and with all; the median of every
+page and endpoint; what the hubs do when nobody asks, with all servers being polled at their interval.
+"""
+
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+import aiohttp
+import psutil
+from sqlalchemy import func, select, text, update
+
+from bench.rig import COMMON, HERE
+from perijove.cli.listening import free_port
+from perijove.store.schema import servers
+from perijove.testing.browser import Browser
+from perijove.testing.databases import PostgreSQL
+from perijove.testing.replicas import Cluster, run_cluster
+from perijove.testing.scale.asking import ADMIN, SCOPES, SERVICE, USER, Ask, everything
+from perijove.testing.scale.crowd import statements
+
+TARGET_MS = 100
+CONFIG = {
+    "hub": {
+        "config": {
+            "JupyterHub": {"spawner_class": "bench.no_spawner.NoSpawner", "authenticate_prometheus": False},
+            "NoSpawner": {"options_form": "<input name=size>"},
+        },
+        "loadRoles": {"testing": {"scopes": SCOPES, "services": ["testing"]}},
+    },
+    "cull": {"enabled": False},
+}
+
+
+def arguments() -> Namespace:
+    parser = ArgumentParser(
+        prog="python -m bench.scale", description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--servers", type=int, default=10_000, help="of these, users with a running server")
+    parser.add_argument("--settle", type=float, default=40, help="seconds for the first polls")
+    parser.add_argument("--repeat", type=int, default=15, help="requests of each kind")
+    parser.add_argument("--idle", type=float, default=90, help="seconds for looking at what idle hubs do")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "scale.json")
+    return parser.parse_args()
+
+
+async def started(cluster: Cluster, slot: int) -> float:
+    """Seconds from exec to the first answer."""
+    began = time.perf_counter()
+    cluster.hubs[slot].start()
+    await cluster.hubs[slot].ready()
+    return time.perf_counter() - began
+
+
+def filled(body: object, number: int) -> object:
+    return None if body is None else json.loads(json.dumps(body).replace("{n}", str(number)))
+
+
+async def ask(session: aiohttp.ClientSession, cluster: Cluster, what: Ask, number: int) -> float:
+    path = what.path.format(n=number, user=f"user{number + 1:06}", idle=f"user{90_000 + number:06}")
+    began = time.perf_counter()
+    async with session.request(
+        what.method, f"{cluster.hubs[0].url}{path}", json=filled(what.body, number), allow_redirects=False
+    ) as response:
+        body = await response.read()
+    took = time.perf_counter() - began
+    if response.status >= HTTPStatus.MULTIPLE_CHOICES:
+        raise SystemExit(f"{what.method} {path} answered {response.status}: {body[:300]!r}")
+    return took * 1000
+
+
+async def measured(cluster: Cluster, options: Namespace) -> list[dict[str, object]]:
+    hub = cluster.hubs[0]
+    sessions = {
+        "nobody": aiohttp.ClientSession(),
+        SERVICE: aiohttp.ClientSession(headers={"Authorization": f"token {cluster.token}"}),
+    }
+    browsers = {USER: Browser(hub.url), ADMIN: Browser(hub.url)}
+    await browsers[USER].log_in(f"user{options.users:06}", path="hub/login?next=/hub/home")
+    await browsers[ADMIN].log_in("admin", path="hub/login?next=/hub/home")
+    sessions |= {who: browser.session for who, browser in browsers.items()}
+    rows = []
+    for what in everything(options.users):
+        took = [await ask(sessions[what.who], cluster, what, number) for number in range(options.repeat)]
+        row = {
+            "who": what.who,
+            "what": what.name,
+            "median_ms": round(statistics.median(took), 1),
+            "slowest_ms": round(max(took), 1),
+            "whole": what.whole,
+        }
+        rows.append(row)
+        print(row, file=sys.stderr)
+    for session in sessions.values():
+        await session.close()
+    return rows
+
+
+async def idle(cluster: Cluster, options: Namespace) -> dict[str, float]:
+    """What each hub and the database use, and how many servers were polled meanwhile."""
+    hubs = [psutil.Process(hub.process.pid) for hub in cluster.hubs]
+    used = lambda: [sum(hub.cpu_times()[:2]) for hub in hubs]  # noqa: E731
+    epochs = select(func.sum(servers.c.lease_epoch))
+    before, polls, writes, began = (
+        used(),
+        (await cluster.rows(epochs))[0][0],
+        await commits(cluster),
+        time.perf_counter(),
+    )
+    await asyncio.sleep(options.idle)
+    seconds = time.perf_counter() - began
+    return {
+        "seconds": round(seconds, 1),
+        "cpu_percent": [round((after - was) / seconds * 100, 2) for after, was in zip(used(), before, strict=True)],
+        "polls_per_second": round(((await cluster.rows(epochs))[0][0] - polls) / seconds, 1),
+        "transactions_per_second": round((await commits(cluster) - writes) / seconds, 1),
+        "memory_mb": [round(hub.memory_info().rss / 2**20) for hub in hubs],
+    }
+
+
+async def commits(cluster: Cluster) -> int:
+    return (await cluster.rows(text("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")))[0][
+        0
+    ]
+
+
+async def run(cluster: Cluster, options: Namespace, stub_port: int) -> dict[str, object]:
+    await started(cluster, 0)  # makes the schema
+    await cluster.hubs[0].stop()
+    start_up = {"empty": round(await started(cluster, 0), 2)}
+    await cluster.hubs[0].stop()
+    for statement in statements(users=options.users, servers=options.servers, stub=f"http://127.0.0.1:{stub_port}"):
+        await cluster.execute(statement)
+    # Long ago, so that the first look is at all of them: then they spread by themselves.
+    start_up["full"] = round(await started(cluster, 0), 2)
+    await started(cluster, 1)
+    await asyncio.sleep(options.settle)
+    polling = await idle(cluster, options)
+    print(start_up, polling, file=sys.stderr)
+    requests = await measured(cluster, options)
+    await cluster.execute(update(servers).values(next_poll=text("now() + interval '1 day'")))
+    await asyncio.sleep(5)
+    return {
+        "users": options.users,
+        "servers": options.servers,
+        "start_up_seconds": start_up,
+        "polling": polling,
+        "idle": await idle(cluster, options),
+        "requests": requests,
+    }
+
+
+@contextmanager
+def stub() -> Iterator[int]:
+    """What stands for all servers; its port."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "bench.stub", str(port)], cwd=HERE.parent)
+    try:
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def main() -> int:
+    options = arguments()
+    with stub() as port, PostgreSQL() as server, tempfile.TemporaryDirectory(prefix="perijove-scale-") as temporary:
+        directory = Path(temporary)
+        with run_cluster(
+            directory, CONFIG, database=server.create_database(), hubs=2, proxies=0, links=False, start=False
+        ) as cluster:
+            for hub in cluster.hubs:
+                hub.environment = {**hub.environment, **COMMON, "BENCH_STUB_PORT": str(port)}
+            found = asyncio.run(run(cluster, options, port))
+    options.out.write_text(json.dumps(found, indent=2) + "\n")
+    slow = [row for row in found["requests"] if not row["whole"] and row["median_ms"] > TARGET_MS]
+    for row in slow:
+        print(f"{row['who']}: {row['what']} takes {row['median_ms']} ms", file=sys.stderr)
+    return 1 if slow else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
