@@ -94,6 +94,22 @@ async def test_what_another_process_commits_is_published_here(store: Store, tmp_
         await other.close()
 
 
+async def test_nothing_of_others_is_passed_over_for_what_we_committed_before(store: Store, tmp_path: Path):
+    """Our own commit was read already, or before the tail began: it does not count for one of theirs."""
+    other = await Store.open(f"sqlite:///{tmp_path}/hub.sqlite")
+    await add_user(store, "mine")
+    since = await store.revision()
+    tail = asyncio.create_task(tail_forever(store, since=since, broken=lambda: None, mended=lambda: None))
+    try:
+        with store.bus.subscribe(Kind.IDENTITY) as events:
+            await add_user(other, "theirs")
+            assert [event.key for event in await events.take(10)] == ["theirs"]
+    finally:
+        tail.cancel()
+        await asyncio.gather(tail, return_exceptions=True)
+        await other.close()
+
+
 async def test_a_slow_subscriber_is_told_that_it_lagged():
     bus = Bus()
     with bus.subscribe() as events:

@@ -86,7 +86,9 @@ def _patience(store: Store) -> AbstractAsyncContextManager[Any]:
 
 async def _publish(store: Store, last: int, newest: int) -> int:
     """Publish what others committed; returns the revision read up to."""
-    own = store.forget_own(newest)
+    # One of ours may have been read here before its commit was over for us, or before this tail began: what is not
+    # newer than `last` must not be counted, or as many of somebody else's would be passed over.
+    own = {number for number in store.forget_own(newest) if number > last}
     if len(own) == newest - last:
         return newest
     statement = select(outbox).where(outbox.c.revision > last).order_by(outbox.c.revision).limit(LIMIT)
