@@ -51,6 +51,7 @@ from perijove.store.schema import servers
 from perijove.testing.browser import Browser
 from perijove.testing.hub import config_for_tests, write_config
 from perijove.testing.link import Link
+from perijove.testing.network import Machine, Network
 from perijove.testing.simulated_world import World
 from perijove.testing.waiting import until
 
@@ -82,6 +83,8 @@ class Replica:
     process: "subprocess.Popen[bytes] | None" = None
     # Others' ways to it: open from when it answers until it ends.
     ways: list[Link] = field(default_factory=list)
+    # Where it runs, on a network of machines.
+    machine: Machine | None = None
 
     @property
     def url(self) -> str:
@@ -210,6 +213,7 @@ class Cluster:
     base_url: str
     world: World | None
     fault_file: Path
+    network: Network | None = None
     hubs: list[HubReplica] = field(default_factory=list)
     proxies: list[ProxyReplica] = field(default_factory=list)
 
@@ -343,16 +347,19 @@ def run_cluster(
     base_url: str = "/",
     drain_seconds: float = DRAIN_SECONDS,
     hub_urls: Sequence[str] = (),
+    network: Network | None = None,
     start: bool = True,
 ) -> Iterator[Cluster]:
     """Hubs and proxies, started but not waited for (`await cluster.ready()`), and gone at the end.
 
     `config` is what a `config.yaml` would say, over `OPEN_TO_ALL`. `database`: a URL; none is a SQLite file that all
     hubs share. `links=False`: everybody talks to everybody directly, for measuring. `hub_urls`: where proxies look
-    for hubs instead, a balancer's address.
+    for hubs instead, a balancer's address. `network`: each is on a machine of its own, without links;
+    database and world have to listen on `network.ip`.
     """
+    links = links and network is None
     database = database or f"sqlite:///{directory}/hub.sqlite"
-    cluster = Cluster(directory, database, secrets.token_hex(16), base_url, world, directory / "fault")
+    cluster = Cluster(directory, database, secrets.token_hex(16), base_url, world, directory / "fault", network)
     with ExitStack() as stack:
         stack.callback(cluster.end)
         own = world
@@ -416,12 +423,27 @@ def _hub(cluster: Cluster, slot: int, layers: Sequence[Path], *, links: bool) ->
         url = url.set(host=link.host, port=link.port)
     kind = {"sqlite": "other", "postgresql": "postgres"}.get(url.get_backend_name(), "mysql")
     place = {"hub": {"db": {"type": kind, "url": url.render_as_string(hide_password=False)}}}
-    port = free_port()
-    command = ["hub", "--hub-port", str(port), "--data-dir", str(directory / "data")]
+    machine, host, port = _place(cluster, 8081)
+    command = ["hub", "--hub-ip", host, "--hub-port", str(port), "--data-dir", str(directory / "data")]
     for file in (*layers, write_config(directory / "own.yaml", place)):
         command += ["-f", str(file)]
     environment = {FAULT_VARIABLE: str(cluster.fault_file), "CONFIGPROXY_AUTH_TOKEN": cluster.token}
-    return HubReplica(slot, "127.0.0.1", port, command, directory, environment, cluster.base_url, database=link)
+    hub = HubReplica(slot, host, port, command, directory, environment, cluster.base_url, database=link)
+    _settle(hub, machine)
+    return hub
+
+
+def _place(cluster: Cluster, port: int) -> tuple[Machine | None, str, int]:
+    """Where a process listens: on a machine of its own any port is free."""
+    if cluster.network is None:
+        return None, "127.0.0.1", free_port()
+    machine = cluster.network.machine()
+    return machine, machine.ip, port
+
+
+def _settle(replica: Replica, machine: Machine | None) -> None:
+    if machine is not None:
+        replica.machine, replica.prefix = machine, machine.prefix
 
 
 def _proxy(cluster: Cluster, slot: int, *, links: bool, hub_urls: Sequence[str], drain: float) -> ProxyReplica:
@@ -433,9 +455,21 @@ def _proxy(cluster: Cluster, slot: int, *, links: bool, hub_urls: Sequence[str],
     urls = [link.url for link in ways] or list(hub_urls) or [f"http://{hub.host}:{hub.port}" for hub in cluster.hubs]
     # Each asks another hub first, as proxies behind a Service would.
     urls = [*urls[slot % len(urls) :], *urls[: slot % len(urls)]]
-    port = free_port()
-    command = ["proxy", "--port", str(port), "--base-url", cluster.base_url, "--drain-timeout", str(drain)]
+    machine, host, port = _place(cluster, 8000)
+    command = [
+        "proxy",
+        "--ip",
+        host,
+        "--port",
+        str(port),
+        "--base-url",
+        cluster.base_url,
+        "--drain-timeout",
+        str(drain),
+    ]
     command += ["--table", str(directory / "routes.json")]
     command += [argument for url in urls for argument in ("--hub-url", url)]
     environment = {"CONFIGPROXY_AUTH_TOKEN": cluster.token}
-    return ProxyReplica(slot, "127.0.0.1", port, command, directory, environment, cluster.base_url, links=ways)
+    proxy = ProxyReplica(slot, host, port, command, directory, environment, cluster.base_url, links=ways)
+    _settle(proxy, machine)
+    return proxy
