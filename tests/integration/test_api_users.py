@@ -266,6 +266,8 @@ async def test_states_of_users_follow_their_servers(inside, root):
     assert (await root("GET", "/users/ann")).json["servers"] == {}
     stopped = (await root("GET", "/users/ann?include_stopped_servers=1")).json["servers"]
     assert stopped["x"]["stopped"] is True
+    # Never started, and there all the same.
+    assert (stopped[""]["stopped"], stopped[""]["url"]) == (True, "/user/ann/")
     assert (await root("GET", "/users/ann?include_stopped_servers=0")).json["servers"] == {}
 
 
