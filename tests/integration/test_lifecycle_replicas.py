@@ -153,6 +153,18 @@ async def test_too_many_starts_at_once_are_told_when_to_come_back(tmp_path, worl
     assert 30 <= refused.value.retry_after_seconds <= 60
 
 
+async def test_a_start_that_waits_for_its_own_stop_has_its_place(tmp_path, world):
+    """It starts as soon as it has stopped, whoever else began meanwhile."""
+    async with replica_on(tmp_path, world, concurrent_spawn_limit=1) as hub:
+        await add_users(hub, "alice", "bob")
+        await start(hub)
+        async with hub.store.transaction() as tx:
+            await tx.execute(update(servers).values(desired=Desired.STOPPED, observed=Observed.STOPPING))
+        await start(hub)
+        with pytest.raises(LimitReached):
+            await start(hub, "bob")
+
+
 async def test_failures_in_a_row_pause_starts_but_never_the_hub(tmp_path, world):
     async with replica_on(tmp_path, world, consecutive_failure_limit=2) as hub, reconciling(hub):
         await add_users(hub, "alice", "bob")

@@ -35,7 +35,9 @@ async def check(hub: HubContext, tx: Transaction, *, user_name: str, user_id: in
     if limits.consecutive_failure_limit:
         await _check_failures(tx, limits.consecutive_failure_limit)
     if limits.concurrent_spawn_limit:
-        pending = await _count(tx, (Observed.STOPPED, Observed.STARTING), desired=Desired.RUNNING)
+        # One that still stops starts as soon as it has.
+        on_the_way = (Observed.STOPPED, Observed.STARTING, Observed.STOPPING)
+        pending = await _count(tx, on_the_way, desired=Desired.RUNNING)
         if pending >= limits.concurrent_spawn_limit:
             metrics.spawn_refused("throttled")
             # Spread those who come back; the id is as good as a random number and repeatable.
