@@ -37,9 +37,11 @@ WEIGHTS = {
     "remove": 5,
     "cancel": 4,
     "end_by_itself": 6,
-    "kill_hub": 3,
+    "kill_hub": 2,
     "start_hub": 5,
-    "freeze_hub": 4,
+    "freeze_hub": 2,
+    "kill_holder": 2,
+    "freeze_holder": 4,
     "cut_database": 3,
     "silence_database": 2,
     "restart_database": 1,
@@ -333,13 +335,31 @@ class Driver:
         if serving := self.installation.serving():
             await self._freeze(self.random.choice(serving).process)
 
+    async def _holder(self) -> Process | None:
+        """Of a hub that is in the middle of a start or a stop."""
+        rows = await self.checker.observer.rows(
+            "SELECT lease_owner FROM servers WHERE lease_owner IS NOT NULL AND (desired != observed) ORDER BY id"
+        )
+        names = {row["lease_owner"] for row in rows}
+        found = [hub.process for hub in self.installation.serving() if hub.process.name in names]
+        return self.random.choice(found) if found else None
+
+    async def _freeze_holder(self) -> None:
+        """Until long after its lease."""
+        if (process := await self._holder()) is not None:
+            await self._freeze(process, seconds=15 + self.random.random() * 40)
+
+    async def _kill_holder(self) -> None:
+        if (process := await self._holder()) is not None:
+            self._kill(process)
+
     async def _freeze_proxy(self) -> None:
         running = [proxy for proxy in self.installation.proxies if proxy.process.running]
         if running:
             await self._freeze(self.random.choice(running).process)
 
-    async def _freeze(self, process: Process) -> None:
-        seconds = self.random.choice([1, 10, 30, 90]) * self.random.random()
+    async def _freeze(self, process: Process, *, seconds: float = 0) -> None:
+        seconds = seconds or self.random.choice([1, 10, 30, 90]) * self.random.random()
         if await self.installation.freeze(process):
             self._say(f"freeze {process.name} for {seconds:.1f} s")
             self._later(seconds, process.thaw_if_frozen)

@@ -225,6 +225,9 @@ class ModelSpawnerHost:
 
         await self.machines.ask(end)
 
+    def seen(self, server_id: ServerId) -> float | None:  # noqa: ARG002 - everything is polled
+        return None
+
     async def ended(self) -> Collection[ServerId | ServerName]:
         told, self._told = self.machines.ended[self._told :], len(self.machines.ended)
         # A hint: now and then it is lost.
