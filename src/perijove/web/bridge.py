@@ -64,7 +64,7 @@ class HubCallbacks:
         session = await logins.complete_login(self._hub, model, facts(self._hub, request), browser_session=browser)
         return Session(
             user=await user_facts(self._hub, session.user_id),
-            set_cookies=cookies.login_headers(self._hub, session, secure=is_secure(request)),
+            set_cookies=cookies.login_headers(self._hub, session, secure=is_secure(self._hub, request)),
             active_servers=await self._active(session.user_name),
         )
 

@@ -71,13 +71,13 @@ def ensure_browser_session(hub: HubContext, request: Request, response: Response
         return known
     made = new_browser_session()
     request.scope[_SESSION_KEY] = made
-    add(response, _cookie(hub, SESSION_ID, made, path=hub.options.base_url, secure=is_secure(request)))
+    add(response, _cookie(hub, SESSION_ID, made, path=hub.options.base_url, secure=is_secure(hub, request)))
     return made
 
 
 def set_login(hub: HubContext, request: Request, response: Response, session: LoggedIn) -> None:
     """Login cookie, `jupyterhub-session-id` and the session's `_xsrf` on the response to a login."""
-    for header in login_headers(hub, session, secure=is_secure(request)):
+    for header in login_headers(hub, session, secure=is_secure(hub, request)):
         add(response, header)
 
 
@@ -104,7 +104,7 @@ def xsrf_header(hub: HubContext, token: str, *, secure: bool) -> str:
 
 def clear_login(hub: HubContext, request: Request, response: Response) -> None:
     """All cookies of the hub, at logout."""
-    base, secure = hub.options.base_url, is_secure(request)
+    base, secure = hub.options.base_url, is_secure(hub, request)
     for name, path in (
         (LOGIN, hub.hub_prefix),
         (SESSION_ID, base),

@@ -43,8 +43,10 @@ def scheme(request: Request) -> str:
     return forwarded if forwarded in {"http", "https"} else request.url.scheme
 
 
-def is_secure(request: Request) -> bool:
-    return scheme(request) == "https"
+def is_secure(hub: HubContext, request: Request) -> bool:
+    """Whether the browser came by https: as the operator says, else as the proxies do."""
+    public = hub.options.public_url
+    return public.startswith("https:") if public else scheme(request) == "https"
 
 
 def host(request: Request) -> str:

@@ -40,7 +40,7 @@ def set_cookie(hub: HubContext, request: Request, response: Response) -> None:
     """Send `_xsrf` with the token of `token_for`, unless the browser already has it."""
     token = token_for(hub, request)
     if token not in cookies.values(hub, request, cookies.XSRF):
-        cookies.add(response, cookies.xsrf_header(hub, token, secure=is_secure(request)))
+        cookies.add(response, cookies.xsrf_header(hub, token, secure=is_secure(hub, request)))
 
 
 def check(hub: HubContext, request: Request, argument: str | None) -> None:

@@ -40,7 +40,7 @@ async def _empty_form(pages: Pages, request: Request) -> Response:
     options = pages.hub.options
     if options.template_paths or options.template_vars or options.debug or pages.hub.authenticator.custom_html:
         return await _form(pages, request)
-    forms, key = pages.login_forms, (request.url.query, _is_insecure(request))
+    forms, key = pages.login_forms, (request.url.query, _is_insecure(pages, request))
     if (body := forms.get(key)) is None:
         if len(forms) >= MAX_KEPT_FORMS:
             forms.clear()
@@ -84,13 +84,13 @@ async def _form(pages: Pages, request: Request, refused: LoginRefused | None = N
         custom_html=custom,
         request_otp=authenticator.request_otp,
         otp_prompt=authenticator.otp_prompt,
-        insecure=_is_insecure(request),
+        insecure=_is_insecure(pages, request),
         **shown,
     )
 
 
-def _is_insecure(request: Request) -> bool:
-    return not is_secure(request) and request.url.hostname not in _LOCAL
+def _is_insecure(pages: Pages, request: Request) -> bool:
+    return not is_secure(pages.hub, request) and request.url.hostname not in _LOCAL
 
 
 def _custom_html(pages: Pages, request: Request, shown: Mapping[str, Any]) -> str:
