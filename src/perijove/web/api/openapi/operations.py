@@ -91,9 +91,9 @@ _NOTHING: Schema | None = None
 _STOP = obj(remove={**FLAG, "description": "Delete a named server, with its storage."})
 
 DOCS: dict[Handler, Doc] = {
-    general.root: Doc({200: obj("version", version=TEXT)}),
-    general.info: Doc({200: INFO}),
-    general.me: Doc({200: ref("RequestIdentity")}),
+    general.version: Doc({200: obj("version", version=TEXT)}),
+    general.details: Doc({200: INFO}),
+    general.caller: Doc({200: ref("RequestIdentity")}),
     general.health: Doc({200: _NOTHING}),
     general.shutdown: Doc({202: obj(message=TEXT)}, general.ShutdownRequest, body_required=False, errors=(400,)),
     users.list_users: Doc({200: listed(_USER)}, query=_USERS),
