@@ -146,7 +146,7 @@ async def report(
     hub: "HubContext", user: str, *, last_activity: datetime | None, servers: Mapping[str, datetime]
 ) -> None:
     """A server's activity report. Raises `NotFound`, `Invalid` (unknown server, more than 59 min ahead)."""
-    latest = hub.clock.now() + MAX_AHEAD
+    latest = hub.store.now() + MAX_AHEAD
     for at in (last_activity, *servers.values()):
         if at is not None and at > latest:
             raise Invalid(f"last_activity is in the future: {at.isoformat()}", field="last_activity")
@@ -170,7 +170,7 @@ async def report_routes(hub: "HubContext", times: Mapping[str, datetime]) -> Non
     if not times:
         return
     wanted: dict[tuple[str, str], datetime] = {}
-    latest = hub.clock.now()
+    latest = hub.store.now()
     start = f"{hub.options.base_url}user/"
     for route, at in times.items():
         # Maybe with the user's host before it; the path says all that there is to know.

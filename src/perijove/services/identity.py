@@ -72,7 +72,7 @@ async def _current(hub: "HubContext", hashed: str, load: _Load) -> CredentialEnt
     entry = hub.identities.credential(hashed) or await load(hub, hashed)
     if entry is None:
         return None
-    now = hub.clock.now()
+    now = hub.store.now()
     if entry.expires_at is not None and entry.expires_at <= now:
         return None
     refresh_at = entry.owner.refresh_at
@@ -80,7 +80,7 @@ async def _current(hub: "HubContext", hashed: str, load: _Load) -> CredentialEnt
         return entry
     if not await refresh.refresh_user(hub, entry.identity.name):
         return None
-    entry.owner.refresh_at = hub.clock.now() + timedelta(seconds=hub.authenticator.auth_refresh_age_seconds)
+    entry.owner.refresh_at = hub.store.now() + timedelta(seconds=hub.authenticator.auth_refresh_age_seconds)
     # If the authenticator changed the user, this entry was forgotten meanwhile.
     return hub.identities.credential(hashed) or await load(hub, hashed)
 
@@ -197,7 +197,7 @@ async def _load_session(hub: "HubContext", hashed: str) -> CredentialEntry | Non
 
 
 def _over(hub: "HubContext", expires_at: datetime | None) -> bool:
-    return expires_at is not None and expires_at <= hub.clock.now()
+    return expires_at is not None and expires_at <= hub.store.now()
 
 
 _owning_users = schema.users.alias("owning_users")

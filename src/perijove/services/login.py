@@ -133,7 +133,7 @@ async def complete_login(
     user_id = await hub.logins.write(hub, entry)
     if user_id is None:
         user_id = await _write_alone(hub, entry)
-    hub.activity.saw_user(user_id, hub.clock.now())
+    hub.activity.saw_user(user_id, hub.store.now())
     log.info("logged_in", user=model.name, address=facts.remote_ip)
     return LoggedIn(user_id, model.name, entry.secret, entry.browser_session)
 

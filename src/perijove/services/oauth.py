@@ -223,7 +223,7 @@ async def has_consented(hub: "HubContext", identity: "Identity", client: Client,
     """Whether a live token of this user and client already carries all `scopes`."""
     t = schema.tokens.c
     statement = select(t.scopes).where(t.user_id == identity.id, t.client_id == client.id)
-    statement = statement.where(t.expires_at.is_(None) | (t.expires_at > hub.clock.now()))
+    statement = statement.where(t.expires_at.is_(None) | (t.expires_at > hub.store.now()))
     wanted = set(scopes)
     async with hub.store.read() as connection:
         return any(wanted <= set(stored) for (stored,) in await connection.execute(statement))

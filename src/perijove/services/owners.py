@@ -87,7 +87,7 @@ def refresh_due(hub: "HubContext", row: Row[Any]) -> "datetime | None":
     if age <= 0 and not row.auth_stale:
         return None
     if row.auth_stale or row.auth_refreshed is None:
-        return hub.clock.now()
+        return hub.store.now()
     refreshed: datetime = row.auth_refreshed
     return refreshed + timedelta(seconds=age)
 

@@ -51,7 +51,7 @@ async def refresh_user(hub: "HubContext", user: str, *, force: bool = False) -> 
         asked = hub.activity.last_refresh(row.id)
         if asked is not None and due is not None:
             due = max(due, asked + timedelta(seconds=hub.authenticator.auth_refresh_age_seconds))
-        if not force and (due is None or due > hub.clock.now()):
+        if not force and (due is None or due > hub.store.now()):
             return True
         return await _ask(hub, row)
 
@@ -65,11 +65,11 @@ async def _ask(hub: "HubContext", row: Row[Any]) -> bool:
         age = hub.authenticator.auth_refresh_age_seconds
         known = (row.created, row.auth_refreshed, hub.activity.last_refresh(row.id))
         last = max(time for time in known if time is not None)
-        if hub.clock.now() - last <= timedelta(seconds=max(age, 60) * GRACE_AGES):
+        if hub.store.now() - last <= timedelta(seconds=max(age, 60) * GRACE_AGES):
             return True
         raise Unavailable("The identity provider does not answer.", retry_after_seconds=30) from error
     if answer is True:
-        hub.activity.saw_refresh(row.id, hub.clock.now())
+        hub.activity.saw_refresh(row.id, hub.store.now())
         return True
     if isinstance(answer, AuthModel):
         sealed = await profile.seal(hub, answer)

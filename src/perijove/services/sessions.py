@@ -69,7 +69,7 @@ async def list_sessions(hub: "HubContext", user: str) -> list[SessionRow]:
             sessions.address,
         )
         .join(schema.users, users.id == sessions.user_id)
-        .where(users.name == user, sessions.expires_at > hub.clock.now())
+        .where(users.name == user, sessions.expires_at > hub.store.now())
         .order_by(sessions.last_seen.desc(), sessions.id.desc())
     )
     async with hub.store.read() as connection:

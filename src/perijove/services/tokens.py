@@ -211,7 +211,7 @@ async def get_token(hub: "HubContext", user: str, token_id: TokenId) -> TokenRow
 
 def _live(hub: "HubContext") -> Any:
     expires = schema.tokens.c.expires_at
-    return expires.is_(None) | (expires > hub.clock.now())
+    return expires.is_(None) | (expires > hub.store.now())
 
 
 async def _membership(

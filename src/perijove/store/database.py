@@ -232,7 +232,7 @@ class Store:
         return taken
 
     def now(self) -> datetime:
-        """About the database's time, without asking: for reads where a moment does not matter."""
+        """About the database's time, without asking: hubs whose own clocks differ agree on what has expired."""
         return self._clock.now() + self._ahead
 
     async def _write_outbox(self, transaction: Transaction) -> list[Event]:

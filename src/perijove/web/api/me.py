@@ -116,7 +116,7 @@ class Me:
         if entry is None:
             return False
         identity = entry.identity
-        hub.activity.saw_identity(identity, hub.clock.now())
+        hub.activity.saw_identity(identity, hub.store.now())
         kept = entry.rendered.get(_KEY)
         user_id = identity.id if identity.kind == "user" else -1
         if not isinstance(kept, _Kept) or not kept.holds(hub, user_id):
