@@ -1,0 +1,1 @@
+"""One script of requests, sent to a stock JupyterHub and to Perijove, and the answers held side by side."""
