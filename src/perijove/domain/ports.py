@@ -231,6 +231,10 @@ class SpawnerHost(Protocol):
         """
         ...
 
+    def seen(self, server_id: ServerId) -> float | None:
+        """Seconds until its next poll, if the last `ended()` saw it run, which is as good as a poll; None: poll it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthModel:

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import random
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ from perijove.plugins.watched import Marking, Watched
 log = logging.getLogger(__name__)
 
 
+# Of servers that are seen to run, so many are polled nevertheless.
+_POLLED_ANYWAY = 0.1
 # For an instance that looks at all servers and is none.
 _NOBODYS = ServerSpec(id=ServerId(0), user=UserFacts(id=UserId(0), name="nobody"), name="")
 
@@ -69,6 +72,10 @@ class ClassHost:
         self._table = ProcessTable(facts.hub_id)
         # What ran when `ended()` last looked.
         self._living: Mapping[str, ServerId | ServerName] = {}
+        # Of it, by our id. Nothing when it could not look.
+        self._running: frozenset[ServerId | ServerName] = frozenset()
+        # Something befell these, which only a poll finds out.
+        self._doubted: set[ServerId | ServerName] = set()
         self.host_bound = issubclass(self._class, MarkedProcess)
         self.class_path = f"{cls.__module__}.{cls.__qualname__}"
         self.version = class_version(cls)
@@ -187,9 +194,22 @@ class ClassHost:
         try:
             living = await self._anybody.living()
         except Exception as exc:
+            self._running = frozenset()
             raise SpawnFailed("The cluster cannot be watched.", reason="cluster", details=details_of(exc)) from exc
         before, self._living = self._living, living
-        return {server for name, server in before.items() if name not in living}
+        self._running = frozenset(living.values())
+        ended = {server for name, server in before.items() if name not in living}
+        self._doubted |= ended
+        return ended
+
+    def seen(self, server_id: ServerId) -> float | None:
+        """One poll in a few is made all the same: a hint is not to be believed for ever."""
+        if server_id in self._doubted or server_id not in self._running or not self._anybody.in_sight:
+            self._doubted.discard(server_id)
+            return None
+        if random.random() < _POLLED_ANYWAY:  # noqa: S311 - spreads load
+            return None
+        return float(self._anybody.poll_interval)
 
     @functools.cached_property
     def _anybody(self) -> Any:

@@ -324,4 +324,6 @@ def pod_class(cls: type) -> type:
     """`cls` with `HostedPod` in front, if it is a KubeSpawner; else `cls` itself. Named as `hosted_class` explains."""
     if not issubclass(cls, KubeSpawner):
         return cls
-    return type(f"Hosted{cls.__name__}", (HostedPod, cls), {"__module__": cls.__module__, "__doc__": cls.__doc__})
+    # A class with a poll of its own may look at more than the pod.
+    own = {"__module__": cls.__module__, "__doc__": cls.__doc__, "in_sight": getattr(cls, "poll", None) is KubeSpawner.poll}
+    return type(f"Hosted{cls.__name__}", (HostedPod, cls), own)

@@ -27,6 +27,8 @@ class Watched:
     """Mixed in front of a spawner class. `marking` is set before any other method is called."""
 
     marking: Marking
+    # Whether `poll()` knows no more of a server that runs than `living()` does.
+    in_sight: bool = False
     # Why it ended, once `poll()` has said that it did.
     ended: SpawnFailed | None = None
     # What befell it, once `poll()` has said that it runs.

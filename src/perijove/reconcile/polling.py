@@ -46,8 +46,16 @@ async def poll_batch(hub: HubContext, leases: list[Lease]) -> None:
         async with gate:
             return await _poll(hub, lease, row, user)
 
-    polls = [one(*each) for each in await _read(hub, leases)]
-    polled = await asyncio.gather(*polls)
+    polled: list[Polled] = []
+    unseen: list[Lease] = []
+    for lease in leases:
+        seconds = hub.spawners.seen(lease.server_id)
+        if seconds is None:
+            unseen.append(lease)
+        else:
+            polled.append(Polled(lease, None, seconds))
+    if unseen:
+        polled += await asyncio.gather(*(one(*each) for each in await _read(hub, unseen)))
     faults.hit("poll.polled")
     alive = [result for result in polled if result.exited is None]
     if alive:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, tuple_, update
 
 from perijove.domain.errors import LeaseLost
 from perijove.domain.ids import LeaseEpoch, ServerId
@@ -116,6 +116,15 @@ def held(lease: Lease) -> ColumnElement[bool]:
     )
 
 
+def _held(leases: Sequence[Lease]) -> ColumnElement[bool]:
+    """Of many: one condition of one shape, whatever their number."""
+    marks = [(lease.server_id, lease.epoch, lease.owner) for lease in leases]
+    return and_(
+        servers.c.id.in_([lease.server_id for lease in leases]),
+        tuple_(servers.c.id, servers.c.lease_epoch, servers.c.lease_owner).in_(marks),
+    )
+
+
 async def settle(tx: Transaction, lease: Lease, values: dict[str, Any], *, release: bool) -> None:
     """Write what was observed, if the lease still holds. Raises `LeaseLost`; the caller's transaction rolls back."""
     free = {"lease_owner": None, "lease_expires": None} if release else {"lease_expires": tx.now + LEASE}
@@ -129,7 +138,7 @@ async def renew(store: Store, leases: Sequence[Lease]) -> set[ServerId]:
     if not leases:
         return set()
     async with store.transaction() as tx:
-        still = select(servers.c.id).where(or_(*(held(lease) for lease in leases)))
+        still = select(servers.c.id).where(_held(leases))
         ids = [row.id for row in await tx.execute(still.with_for_update())]
         if ids:
             await tx.execute(update(servers).where(servers.c.id.in_(ids)).values(lease_expires=tx.now + LEASE))
@@ -140,9 +149,7 @@ async def release_polls(tx: Transaction, leases: Sequence[Lease], next_poll: dat
     """Give back servers that were polled and found running."""
     if leases:
         await tx.execute(
-            update(servers)
-            .where(or_(*(held(lease) for lease in leases)))
-            .values(next_poll=next_poll, lease_owner=None, lease_expires=None)
+            update(servers).where(_held(leases)).values(next_poll=next_poll, lease_owner=None, lease_expires=None)
         )
 
 

@@ -250,6 +250,9 @@ class FakeSpawnerHost:
             for server in self.world.alive()
         ]
 
+    def seen(self, server_id: ServerId) -> float | None:  # noqa: ARG002 - everything is polled
+        return None
+
     async def ended(self) -> Collection[ServerId | ServerName]:
         return ()
 
