@@ -4,6 +4,7 @@ The exchange owns the decisions (retry, early response, close or keep); bytes go
 the other. It ends exactly once, in `_finish`, `_give_up` or `client_lost`, and whatever arrives later finds no sink.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _BAD_REQUEST = 400
 _JOINED_BYTES = 65536
 """A first part of a body up to this size is copied behind its head: one write is cheaper than two."""
+# Seconds before each round of knocking at hubs of which none answered.
+_PAUSES = (0, 0.1, 0.2, 0.4)
 # Of a request that may be repeated, at hubs.
 _LEAST_TRIES = 2
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
@@ -83,21 +86,31 @@ class Exchange:
 
     async def _connect(self, pools: Sequence[Pool]) -> None:
         problem: Exception | None = None
-        for pool in pools:
-            try:
-                upstream = await pool.connect()
-            except (OSError, ValueError) as error:
-                problem = error
-                self._doubt(pool)
-                continue
-            if self.over:
-                pool.give_back(upstream)
-            else:
-                self._attach(upstream)
-            return
+        for pause in self._pauses():
+            if pause:
+                await asyncio.sleep(pause)
+            for pool in () if self.over else pools:
+                try:
+                    upstream = await pool.connect()
+                except (OSError, ValueError) as error:
+                    problem = error
+                    self._doubt(pool)
+                    continue
+                if self.over:
+                    pool.give_back(upstream)
+                else:
+                    self._attach(upstream)
+                return
         if not self.over:
             self._complain("target cannot be reached", str(problem) or type(problem).__name__)
             self.fail(503)
+
+    def _pauses(self) -> Sequence[float]:
+        """Before each round of knocking. Hubs that were there a moment ago are tried more than once.
+
+        One address may lead to a dead hub and, asked again, to a living one; and a hub alone is back soon.
+        """
+        return _PAUSES if self._is_hubs() and self.client.plane.routing.connected else _PAUSES[:1]
 
     def _attach(self, upstream: UpstreamConnection) -> None:
         client = self.client
