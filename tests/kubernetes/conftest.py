@@ -6,19 +6,13 @@ from perijove.config import load
 from perijove.deploy.release import GeneratedSecrets, Release
 from perijove.deploy.render import render
 from perijove.testing.deploying import open_releases
-from perijove.testing.kube.kubelet.images import Image
+from perijove.testing.kube.notebooks import NOTEBOOKS
 from perijove.testing.kube.target import open_target
-
-# What the images of notebook servers run when a pod names no command.
-HOME = "/home/jovyan"
-IMAGES = {
-    "*singleuser*": Image(command=("jupyterhub-singleuser",), user=1000, group=100, home=HOME, working_directory=HOME)
-}
 
 
 @pytest.fixture
 async def cluster():
-    async with open_target(IMAGES) as target:
+    async with open_target(NOTEBOOKS) as target:
         yield target
 
 

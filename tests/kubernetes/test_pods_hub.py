@@ -9,6 +9,7 @@ import pytest
 
 from perijove.cli.listening import free_port
 from perijove.testing.hub import config_for_tests, write_config
+from perijove.testing.kube.notebooks import NOTEBOOKS, quick_notebooks
 from perijove.testing.kube.stories import Pods
 from perijove.testing.stand import Stand
 from perijove.testing.waiting import until
@@ -96,6 +97,7 @@ class InCluster(Stand):
 @pytest.fixture
 async def stand(cluster, tmp_path, rendered, grant):
     assert cluster.fake, "its pods reach a hub on this machine"
+    cluster.fake.kubelet.images.known |= quick_notebooks(cluster.fake.directory / "notebooks")
     manifests, _ = rendered(json.dumps(CONFIG))
     await grant(manifests)
     account = await cluster.as_account("hub")
@@ -122,6 +124,7 @@ def pods(cluster):
 
 
 async def test_a_server_in_a_pod_is_started_reached_survives_its_hub_and_is_stopped(stand, pods, cluster):
+    cluster.fake.kubelet.images.known |= NOTEBOOKS
     hub = await stand.hub()
     last = await stand.starts("ann")
     assert last.get("ready"), (last, hub.log)

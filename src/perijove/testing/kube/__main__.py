@@ -11,14 +11,14 @@ from typing import Final
 
 from perijove.testing.kube.cluster import NAMESPACE, run_cluster
 from perijove.testing.kube.kubelet.images import Image
+from perijove.testing.kube.notebooks import NOTEBOOKS
 
-_HOME: Final = "/home/jovyan"
 _IMAGES: Final = {
-    # As `docker inspect` has it of ours.
+    # As the Dockerfile has it.
     "*perijove*": Image(user=1000, group=1000, home="/srv/jupyterhub"),
-    "*singleuser*": Image(
-        command=("jupyterhub-singleuser",), user=1000, group=100, home=_HOME, working_directory=_HOME
-    ),
+    # Nothing that this machine has: it is said to run.
+    "*kube-scheduler*": Image(hollow=True),
+    **NOTEBOOKS,
 }
 
 
