@@ -16,6 +16,11 @@ from perijove.config.problems import KeyPath, Note, NoteKind, Position, nearest
 
 # Classes of JupyterHub that are neither authenticator nor spawner.
 _OTHER_CLASSES: Final = frozenset({"Application", "ConfigurableHTTPProxy", "CryptKeeper", "JupyterHub", "Proxy"})
+# Traits that JupyterHub's hub acts upon, and ours does not.
+WITHOUT_EFFECT: Final = {
+    "delete_invalid_users": "nobody is deleted because a directory of accounts did not know them at a start; remove "
+    "users on the admin page, through the REST API or with cull.users",
+}
 Where = Callable[[str, str], Position | None]
 
 
@@ -49,6 +54,10 @@ def unknown_traits(config: Config, where: Where, *, authenticator: Any, spawner:
         for section in sorted(sections):
             for trait in sorted(set(config[section]) - known):
                 yield _note(section, trait, cls.__name__, known, where)
+            for trait in sorted(set(config[section]) & set(WITHOUT_EFFECT)):
+                path: KeyPath = ("hub", "config", section, trait)
+                text = f"c.{section}.{trait} has no effect: {WITHOUT_EFFECT[trait]}"
+                yield Note(NoteKind.UNUSED, text, path, where(section, trait))
 
 
 def unknown_classes(config: Config, where: Where, **chosen: Any) -> Iterator[Note]:

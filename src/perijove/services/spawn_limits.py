@@ -6,6 +6,7 @@ writer at a time see and take the last place. Each count is one look into an ind
 
 from datetime import timedelta
 from inspect import isawaitable
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,8 +17,9 @@ from perijove.domain.errors import Invalid, LimitReached
 from perijove.domain.states import Desired, Observed
 from perijove.lib import metrics
 from perijove.services.context import HubContext
+from perijove.services.hook_user import GroupName, HookUser
 from perijove.store.database import Transaction
-from perijove.store.schema import meta, servers
+from perijove.store.schema import groups, meta, servers, user_groups, users
 
 # How long starts pause after `consecutive_failure_limit` failures in a row. Then they are let through
 # again: the first good one ends the count, a bad one renews the pause. The hub itself never stops for it.
@@ -63,7 +65,7 @@ async def check_name(hub: HubContext, tx: Transaction, *, user_name: str, user_i
     names.check_server_name(name)
     limit: Any = hub.options.named_server_limit_per_user
     if callable(limit):
-        limit = limit(_LimitHandler(user_name))
+        limit = limit(SimpleNamespace(current_user=await _hook_user(tx, user_id)))
         if isawaitable(limit):
             limit = await limit
     if limit:
@@ -77,11 +79,11 @@ async def check_name(hub: HubContext, tx: Transaction, *, user_name: str, user_i
             )
 
 
-class _LimitHandler:
-    """What a callable `named_server_limit_per_user(handler)` looks at: the current user's name."""
-
-    def __init__(self, user_name: str) -> None:
-        self.current_user = type("CurrentUser", (), {"name": user_name})()
+async def _hook_user(tx: Transaction, user_id: int) -> HookUser:
+    """Whose servers are counted; the documented example asks whether that is an admin."""
+    user = (await tx.execute(select(users.c.name, users.c.admin).where(users.c.id == user_id))).one()
+    member = select(groups.c.name).join_from(user_groups, groups).where(user_groups.c.user_id == user_id)
+    return HookUser(user.name, user.admin, tuple(GroupName(name) for name in (await tx.execute(member)).scalars()))
 
 
 async def _count(tx: Transaction, observed: tuple[Observed, ...], *, desired: Desired | None = None) -> int:

@@ -15,6 +15,7 @@ from perijove.domain.errors import HubError, Invalid, NotFound
 from perijove.lib.log import get_logger
 from perijove.services import login as logins
 from perijove.services.context import HubContext
+from perijove.services.hook_user import GroupName
 from perijove.services.identity import Identity, allows
 from perijove.web import xsrf
 from perijove.web.identity import identify
@@ -36,7 +37,7 @@ class PageUser:
 
     name: str
     admin: bool
-    groups: tuple[str, ...]
+    groups: tuple[GroupName, ...]
     url: str
     escaped_name: str
 
@@ -188,7 +189,7 @@ class Pages:
         return PageUser(
             name=identity.name,
             admin=identity.admin,
-            groups=identity.groups,
+            groups=tuple(map(GroupName, identity.groups)),
             url=self.hub.addresses.server_url(identity.name),
             escaped_name=names.escape(identity.name),
         )
