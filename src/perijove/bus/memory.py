@@ -7,6 +7,7 @@ backlog is dropped: a slow watcher must neither grow without bound nor miss a ch
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 from perijove.domain.events import Event, Lagged
 
@@ -63,6 +64,8 @@ class Bus:
 
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
+        # Those that wait for one thing: a storm of starts has as many, and an event must not wake them all.
+        self._by_key: dict[str, set[Subscription]] = {}
         self._listeners: list[Callable[[Event | Lagged], None]] = []
         # The hub stops: whoever streams to a client ends, or the server would wait for clients that never leave.
         self.closed = False
@@ -77,12 +80,14 @@ class Bus:
                 listener(event)
             for subscription in self._subscriptions:
                 subscription.offer(event)
+            for subscription in self._by_key.get(event.key, ()):
+                subscription.offer(event)
 
     def lag(self) -> None:
         """The feed broke: everything anyone remembers may be stale."""
         for listener in self._listeners:
             listener(Lagged())
-        for subscription in self._subscriptions:
+        for subscription in chain(self._subscriptions, *self._by_key.values()):
             subscription.lag()
 
     def listen(self, listener: Callable[[Event | Lagged], None]) -> None:
@@ -90,13 +95,16 @@ class Bus:
         self._listeners.append(listener)
 
     @contextmanager
-    def subscribe(self, *kinds: str) -> Iterator[Subscription]:
-        """Events of these kinds (all without any) from now on."""
+    def subscribe(self, *kinds: str, key: str | None = None) -> Iterator[Subscription]:
+        """Events of these kinds (all without any), about `key` where one is given, from now on."""
         subscription = Subscription(frozenset(kinds) or None)
         if self.closed:
             subscription.lag()
-        self._subscriptions.add(subscription)
+        among = self._subscriptions if key is None else self._by_key.setdefault(key, set())
+        among.add(subscription)
         try:
             yield subscription
         finally:
-            self._subscriptions.discard(subscription)
+            among.discard(subscription)
+            if key is not None and not among:
+                del self._by_key[key]

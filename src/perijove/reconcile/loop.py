@@ -13,7 +13,7 @@ from datetime import timedelta
 import aiohttp
 
 from perijove.domain.errors import HubError, LeaseLost, SpawnFailed
-from perijove.domain.events import Kind
+from perijove.domain.events import Kind, Lagged
 from perijove.domain.ids import ServerId
 from perijove.domain.states import Desired, Observed
 from perijove.lib.log import correlation_id, get_logger
@@ -23,7 +23,7 @@ from perijove.reconcile.polling import BATCH, poll_batch
 from perijove.reconcile.starting import Start
 from perijove.reconcile.stopping import Stop
 from perijove.services.context import HubContext
-from perijove.services.server_rows import ServerRow, by_id
+from perijove.services.server_rows import ServerRow, by_ids
 from perijove.store import claims
 from perijove.store.claims import Lease
 
@@ -73,23 +73,25 @@ class Reconciler:
                     leases = await claims.claim_work(
                         self.hub.store, owner=self.hub.replica_id, host=self._host, limit=room
                     )
-                    for lease in leases:
-                        await self._begin(lease)
+                    if leases:
+                        await self._begin(leases)
                 await changes.take(IDLE_SECONDS)
 
     @property
     def _host(self) -> str | None:
         return self.hub.host if self.hub.spawners.host_bound else None
 
-    async def _begin(self, lease: Lease) -> None:
+    async def _begin(self, leases: list[Lease]) -> None:
         async with self.hub.store.read() as connection:
-            row = await by_id(connection, lease.server_id)
-        if row is None or row.lease_epoch != lease.epoch:
-            return
-        operation = Operation(self.hub, lease)
-        starting = is_start(row)
-        task = asyncio.create_task(self._operate(operation, row, starting=starting), name=f"server {row.full_name}")
-        self._running[lease.server_id] = Running(operation, row.user_name, row.name, row.generation, starting, task)
+            rows = await by_ids(connection, [lease.server_id for lease in leases])
+        for lease in leases:
+            row = rows.get(lease.server_id)
+            if row is None or row.lease_epoch != lease.epoch:
+                continue
+            operation = Operation(self.hub, lease)
+            starting = is_start(row)
+            task = asyncio.create_task(self._operate(operation, row, starting=starting), name=f"server {row.full_name}")
+            self._running[lease.server_id] = Running(operation, row.user_name, row.name, row.generation, starting, task)
 
     async def _operate(self, operation: Operation, row: ServerRow, *, starting: bool) -> None:
         correlation_id.set(f"server-{row.id}-{row.generation}")
@@ -150,15 +152,21 @@ class Reconciler:
         """Tell a running start that nobody wants it any more."""
         with self.hub.bus.subscribe(Kind.SERVER) as changes:
             while True:
-                await changes.take(IDLE_SECONDS * 2)
-                starts = [running for running in self._running.values() if running.starting]
+                heard = await changes.take(IDLE_SECONDS * 2)
+                starts = {number: running for number, running in self._running.items() if running.starting}
+                # In a storm of starts each tells several times of itself: looking at all of them for every
+                # one would cost the square of their number.
+                if heard and not any(isinstance(change, Lagged) for change in heard):
+                    keys = {change.key for change in heard if not isinstance(change, Lagged)}
+                    starts = {number: running for number, running in starts.items() if str(number) in keys}
                 if not starts:
                     continue
                 async with self.hub.store.read() as connection:
-                    for running in starts:
-                        row = await by_id(connection, running.operation.lease.server_id)
-                        if row is None or row.desired is not Desired.RUNNING or row.generation != running.generation:
-                            running.operation.unwanted.set()
+                    rows = await by_ids(connection, starts)
+                for number, running in starts.items():
+                    row = rows.get(number)
+                    if row is None or row.desired is not Desired.RUNNING or row.generation != running.generation:
+                        running.operation.unwanted.set()
 
     async def _ends(self) -> None:
         await notice_ends(self.hub)

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from perijove.domain.errors import Invalid, NotFound
-from perijove.domain.events import Kind, Lagged
+from perijove.domain.events import Kind
 from perijove.domain.ids import ServerId
 from perijove.services.context import HubContext
 from perijove.services.server_rows import ServerRow, by_id, find
@@ -21,22 +21,14 @@ REREAD_SECONDS = 2.0
 async def wait_settled(hub: HubContext, server_id: ServerId, timeout_seconds: float) -> ServerRow | None:
     """The row once nothing is pending any more, or as it is at the timeout; None when it is deleted."""
     deadline = hub.clock.monotonic() + timeout_seconds
-    with hub.bus.subscribe(Kind.SERVER) as changes:
+    with hub.bus.subscribe(Kind.SERVER, key=str(server_id)) as changes:
         while True:
             async with hub.store.read() as connection:
                 row = await by_id(connection, server_id)
             left = deadline - hub.clock.monotonic()
             if row is None or row.pending is None or left <= 0 or hub.bus.closed:
                 return row
-            await _next_change(hub, changes, str(server_id), min(left, REREAD_SECONDS))
-
-
-async def _next_change(hub: HubContext, changes: Any, key: str, seconds: float) -> None:
-    until = hub.clock.monotonic() + seconds
-    while (left := until - hub.clock.monotonic()) > 0:
-        for change in await changes.take(left):
-            if isinstance(change, Lagged) or change.key == key:
-                return
+            await changes.take(min(left, REREAD_SECONDS))
 
 
 async def progress(hub: HubContext, user: str, name: str) -> AsyncIterator[dict[str, Any]]:
@@ -78,7 +70,7 @@ async def _once(event: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
 
 async def _follow(hub: HubContext, server_id: ServerId) -> AsyncIterator[dict[str, Any]]:
     last = 0
-    with hub.bus.subscribe(Kind.SERVER, Kind.PROGRESS) as changes:
+    with hub.bus.subscribe(Kind.SERVER, Kind.PROGRESS, key=str(server_id)) as changes:
         while True:
             async with hub.store.read() as connection:
                 row = await by_id(connection, server_id)
@@ -99,7 +91,7 @@ async def _follow(hub: HubContext, server_id: ServerId) -> AsyncIterator[dict[st
             if row is None or row.pending != "spawn":
                 yield ready_event(hub, row) if row is not None and row.ready else failed_event(row)
                 return
-            await _next_change(hub, changes, str(server_id), REREAD_SECONDS)
+            await changes.take(REREAD_SECONDS)
             if hub.bus.closed:
                 return
 

@@ -57,6 +57,9 @@ class SQLite:
         await connection.execute(self._COMMIT)
 
     async def rollback(self, connection: AsyncConnection) -> None:
+        if connection.invalidated:
+            # A cancellation in the middle of a statement closed it, which rolls back.
+            return
         raw = await connection.get_raw_connection()
         if raw.driver_connection is not None and raw.driver_connection.in_transaction:
             await connection.execute(self._ROLLBACK)
