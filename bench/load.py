@@ -6,6 +6,7 @@ library would spend more on a login than the faster hub does, and flatter the sl
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import time
@@ -15,7 +16,7 @@ from urllib.parse import urlencode
 
 from bench.rig import LOAD_CPU
 
-SCRIPT = Path(__file__).parent / "wrk.lua"
+HERE = Path(__file__).parent
 TOKEN_FIELD = re.compile(rb'name="_xsrf"[^>]*value="([^"]+)"|value="([^"]+)"[^>]*name="_xsrf"')
 
 
@@ -26,12 +27,21 @@ class Rate:
     p99_ms: float
 
 
-def wrk(url: str, *, seconds: float, token: str = "", connections: int = 32) -> Rate:
+def wrk(
+    url: str,
+    *,
+    seconds: float,
+    token: str = "",
+    connections: int = 32,
+    script: str = "wrk.lua",
+    tokens: Path | None = None,
+) -> Rate:
     command = ["taskset", "-c", LOAD_CPU, "wrk", "-t1", f"-c{connections}", f"-d{round(seconds)}s"]
-    command += ["-s", str(SCRIPT)]
+    command += ["-s", str(HERE / script)]
     if token:
         command += ["-H", f"Authorization: token {token}"]
-    done = subprocess.run([*command, url], check=True, capture_output=True, text=True)
+    environment = {**os.environ, "BENCH_DIRECTORY": str(HERE), "BENCH_TOKENS": str(tokens or "")}
+    done = subprocess.run([*command, url], check=True, capture_output=True, text=True, env=environment)
     result = json.loads(done.stdout.strip().splitlines()[-1])
     if result["bad"]:
         raise SystemExit(f"{url}: {result['bad']} of {result['requests']} requests failed")

@@ -2,21 +2,56 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import psutil
 
 from bench import load
 from bench.rig import Hub
+from bench.storm import storm
+
+TOKENS = 1000
+STORM = 500
+CREATED = 1000
+BATCH = 200
+IDLE_SECONDS = 20
+MB = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bench:
     """Two hubs that hold the same users, and how long each round may take."""
 
     users: list[str]
-    # Hub name -> token of an ordinary user.
-    user_tokens: dict[str, str]
+    # Of these, the first, with a running server.
+    servers: int
     seconds: float
+    created: int = 0
+
+    @property
+    def idle_users(self) -> list[str]:
+        return self.users[self.servers :]
+
+    def tokens(self, hub: Hub) -> Path:
+        """A file with a token for each of a thousand users, "user token" in a line; made once."""
+        path = hub.directory / "tokens.txt"
+        if not path.exists():
+            lines = []
+            for user in self.users[:TOKENS]:
+                made = hub.call("POST", f"/users/{user}/tokens", {"note": "bench"})
+                lines.append(f"{user} {made['token']}\n")
+            path.write_text("".join(lines))
+        return path
+
+    def user_token(self, hub: Hub) -> str:
+        path = hub.directory / "token.txt"
+        if not path.exists():
+            path.write_text(hub.call("POST", f"/users/{self.users[-1]}/tokens", {"note": "bench"})["token"])
+        return path.read_text()
 
 
 @dataclass(frozen=True)
@@ -37,10 +72,12 @@ class Measure:
     key: str
     rows: tuple[Row, ...]
     run: Callable[[Bench, Hub], tuple[float, ...]]
+    # Rounds, where more would take too long.
+    at_most: int = 5
 
 
 def user_by_token(bench: Bench, hub: Hub) -> tuple[float, ...]:
-    rate = load.wrk(hub.base + "/hub/api/user", seconds=bench.seconds, token=bench.user_tokens[hub.name])
+    rate = load.wrk(hub.base + "/hub/api/user", seconds=bench.seconds, token=bench.user_token(hub))
     return (rate.per_second,)
 
 
@@ -60,12 +97,72 @@ def health(bench: Bench, hub: Hub) -> tuple[float, ...]:
     return rate.per_second, rate.p99_ms
 
 
+def users_by_tokens(bench: Bench, hub: Hub) -> tuple[float, ...]:
+    tokens = bench.tokens(hub)
+    return (load.wrk(hub.base, seconds=bench.seconds, script="wrk_tokens.lua", tokens=tokens).per_second,)
+
+
+def activity(bench: Bench, hub: Hub) -> tuple[float, ...]:
+    tokens = bench.tokens(hub)
+    return (load.wrk(hub.base, seconds=bench.seconds, script="wrk_activity.lua", tokens=tokens).per_second,)
+
+
+def full_listing(bench: Bench, hub: Hub) -> tuple[float, ...]:
+    began = time.perf_counter()
+    found = sum(len(hub.call("GET", f"/users?limit={BATCH}&offset={at}")) for at in range(0, len(bench.users), BATCH))
+    if found < len(bench.users):
+        raise SystemExit(f"{hub.name}: {found} users of {len(bench.users)} listed")
+    return (time.perf_counter() - began,)
+
+
+def create_users(bench: Bench, hub: Hub) -> tuple[float, ...]:
+    bench.created += 1
+    names = [f"more{bench.created:04}-{number:04}" for number in range(CREATED)]
+    began = time.perf_counter()
+    for at in range(0, CREATED, BATCH):
+        hub.call("POST", "/users", {"usernames": names[at : at + BATCH]})
+    return (CREATED / (time.perf_counter() - began),)
+
+
+def storm_by(connections: int) -> Callable[[Bench, Hub], tuple[float, ...]]:
+    def run(bench: Bench, hub: Hub) -> tuple[float, ...]:
+        users = bench.idle_users[:STORM]
+        act = partial(storm, [hub.port], users, token=hub.token, connections=connections)
+        started, stopped = (asyncio.run(act(start=start)) for start in (True, False))
+        return started.per_second, stopped.per_second, started.health_p99_ms, stopped.health_p99_ms
+
+    return run
+
+
+def restart(_: Bench, hub: Hub) -> tuple[float, ...]:
+    """From exec to the first answer, with everybody in the database; then what it holds and does when let alone."""
+    hub.stop()
+    hub.start()
+    hub.settle()
+    process = psutil.Process(hub.process.pid)
+    before = sum(process.cpu_times()[:2])
+    time.sleep(IDLE_SECONDS)
+    # At least one tick of the kernel's clock: nothing is not a ratio's half.
+    idle = max(sum(process.cpu_times()[:2]) - before, 0.01) / IDLE_SECONDS
+    return hub.started_after, process.memory_info().rss / MB, idle * 100
+
+
 def cold_start(_: Bench, hub: Hub) -> tuple[float, ...]:
     """From exec to the first answer, with no database there."""
     shutil.rmtree(hub.directory, ignore_errors=True)
     hub.start()
     hub.stop()
     return (hub.started_after,)
+
+
+def storm_rows(connections: int) -> tuple[Row, ...]:
+    at_once = f"500 servers over {connections} connections"
+    return (
+        Row(f"{at_once}: started", "servers/s", 5),
+        Row(f"{at_once}: stopped", "servers/s", 5),
+        Row(f"{at_once}: /hub/health meanwhile, 99th percentile", "ms", 20, more_is_better=False),
+        Row(f"{at_once}: the same while they stop", "ms", 1, more_is_better=False),
+    )
 
 
 MEASURES = (
@@ -80,6 +177,22 @@ MEASURES = (
         ),
         health,
     ),
+    Measure("tokens", (Row("GET /hub/api/user, 1,000 tokens in turn", "requests/s", 8),), users_by_tokens, at_most=3),
+    Measure("activity", (Row("POST activity, 1,000 servers in turn", "requests/s", 20),), activity, at_most=3),
+    Measure("listing", (Row("10,000 users in pages of 200", "s", 5, more_is_better=False),), full_listing, at_most=3),
+    Measure("storm", storm_rows(64), storm_by(64), at_most=3),
+    Measure("storm500", storm_rows(500), storm_by(500), at_most=2),
+    Measure(
+        "restart",
+        (
+            Row("restart, 10,000 users and 1,000 running servers", "s", 1 / 0.35, more_is_better=False),
+            Row("memory then", "MB", 1 / 0.9, more_is_better=False),
+            Row("processor when idle", "%", 1, more_is_better=False),
+        ),
+        restart,
+        at_most=3,
+    ),
+    Measure("create", (Row("users created, in batches of 200", "users/s", 10),), create_users, at_most=3),
 )
 COLD_START = Measure(
     "start",

@@ -21,9 +21,10 @@ class Result:
     ratio: float
     target: float
     met: bool
+    database: str
 
 
-def result(row: Row, ours: list[float], peer: list[float], peer_name: str) -> Result:
+def result(row: Row, ours: list[float], peer: list[float], peer_name: str, database: str) -> Result:
     mine, theirs = statistics.median(ours), statistics.median(peer)
     ratio = mine / theirs if row.more_is_better else theirs / mine
     return Result(
@@ -35,15 +36,17 @@ def result(row: Row, ours: list[float], peer: list[float], peer_name: str) -> Re
         ratio=round(ratio, 2),
         target=row.target,
         met=ratio >= row.target,
+        database=database,
     )
 
 
 def write(results: list[Result], path: Path) -> None:
+    """Rows of the same name and database are replaced; those that were not measured this time stay."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = json.loads(path.read_text()) if path.exists() else []
-    # Of the proxies, which are measured apart.
-    kept = [row for row in before if row.get("part") == "proxy"]
-    path.write_text(json.dumps([asdict(result) for result in results] + kept, indent=2) + "\n")
+    measured = {(found.name, found.database) for found in results}
+    kept = [row for row in before if (row["name"], row.get("database")) not in measured]
+    path.write_text(json.dumps([*(asdict(found) for found in results), *kept], indent=2) + "\n")
 
 
 def _shown(value: float) -> str:
@@ -59,7 +62,7 @@ def show(results: list[Result]) -> None:
     table.add_column("met")
     for line in results:
         table.add_row(
-            line.name,
+            line.name if line.database == "sqlite" else f"{line.name} ({line.database})",
             line.unit,
             _shown(line.ours),
             f"{_shown(line.peer)} ({line.peer_name})",

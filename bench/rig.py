@@ -26,6 +26,10 @@ SETTLE_SECONDS = 60
 SETTLED_PERCENT = 10
 # The address is in the kept database of the peer, so it is the same in every run.
 STUB_PORT = 9797
+CHP_VERSION = "5.3.0"
+# What hub and proxy share.
+PROXY_TOKEN = "bench"
+PEER_DATABASE = "jupyterhub.sqlite"
 COMMON = {
     "PYTHONPATH": os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
     "BENCH_STUB_PORT": str(STUB_PORT),
@@ -57,7 +61,11 @@ class Hub:
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     # What this hub needs beyond what every hub gets.
     environment: dict[str, str] = field(default_factory=dict)
+    # Of the proxy that it keeps informed; runs beside the load, and on while the hub restarts.
+    proxy_command: list[str] = field(default_factory=list)
+    cpu: str = HUB_CPU
     process: subprocess.Popen[bytes] | None = None
+    proxy: subprocess.Popen[bytes] | None = None
     # Seconds from exec to the first answer.
     started_after: float = 0.0
 
@@ -67,21 +75,24 @@ class Hub:
 
     def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        command = ["taskset", "-c", HUB_CPU, *self.command(self)]
-        log = (self.directory / "log.txt").open("ab")
+        if self.proxy is None and self.proxy_command:
+            self.proxy = self._run(self.proxy_command, cpu=LOAD_CPU, log="proxy.txt")
         began = time.perf_counter()
-        with log:
-            self.process = subprocess.Popen(
-                command,
+        self.process = self._run(self.command(self), cpu=self.cpu, log="log.txt")
+        self._wait_healthy()
+        self.started_after = time.perf_counter() - began
+
+    def _run(self, command: list[str], *, cpu: str, log: str) -> subprocess.Popen[bytes]:
+        with (self.directory / log).open("ab") as output:
+            return subprocess.Popen(
+                ["taskset", "-c", cpu, *command],
                 env={**os.environ, **COMMON, **self.environment},
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
-        self._wait_healthy()
-        self.started_after = time.perf_counter() - began
 
     def _wait_healthy(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -128,6 +139,14 @@ class Hub:
         finally:
             connection.close()
 
+    def close(self) -> None:
+        """Stop it, and its proxy."""
+        self.stop()
+        if self.proxy is not None:
+            self.proxy.kill()
+            self.proxy.wait()
+            self.proxy = None
+
     def stop(self) -> None:
         if self.process is None:
             return
@@ -141,33 +160,62 @@ class Hub:
         self.process = None
 
 
-def ours(directory: Path) -> Hub:
+def ours(directory: Path, database: str = "") -> Hub:
+    """`database`: a URL; SQLite in the directory when empty."""
+
     def command(hub: Hub) -> list[str]:
         secret = hub.directory / "secret.yaml"
-        secret.write_text(json.dumps({"hub": {"services": {"bench": {"apiToken": hub.token}}}}))
+        values = {"services": {"bench": {"apiToken": hub.token}}}
+        if database:
+            values["db"] = {"type": "postgres", "url": database}
+        secret.write_text(json.dumps({"hub": values}))
         return [
             *(sys.executable, "-P", "-m", "perijove.cli", "hub"),
             *("-f", str(HERE / "our_config.yaml"), "-f", str(secret)),
             *("--data-dir", str(hub.directory), "--hub-port", str(hub.port), "--port", str(hub.public_port)),
         ]
 
-    return Hub("perijove", command, directory)
+    hub = Hub("perijove", command, directory)
+    hub.environment = {"CONFIGPROXY_AUTH_TOKEN": PROXY_TOKEN}
+    hub.proxy_command = [
+        *(sys.executable, "-P", "-m", "perijove.cli", "proxy"),
+        *("--hub-url", hub.base, "--port", str(hub.public_port)),
+    ]
+    return hub
 
 
-def peer(directory: Path) -> Hub:
+def peer(directory: Path, database: str = "") -> Hub:
     python = _peer_environment()
     hub = Hub(
         "jupyterhub",
         lambda _: [str(python.parent / "jupyterhub"), "-f", str(HERE / "peer_config.py")],
         directory,
     )
+    api_port = free_port()
     hub.environment = {
         "BENCH_PUBLIC_PORT": str(hub.public_port),
         "BENCH_HUB_PORT": str(hub.port),
-        "BENCH_DATABASE": str(directory / "jupyterhub.sqlite"),
+        "BENCH_DATABASE": database or f"sqlite:///{directory / PEER_DATABASE}",
         "BENCH_TOKEN": hub.token,
+        "BENCH_PROXY_API": f"http://127.0.0.1:{api_port}",
+        "CONFIGPROXY_AUTH_TOKEN": PROXY_TOKEN,
     }
+    hub.proxy_command = [
+        *("node", str(chp_script()), "--ip", "127.0.0.1", "--port", str(hub.public_port), "--log-level", "error"),
+        *("--api-ip", "127.0.0.1", "--api-port", str(api_port), "--default-target", hub.base),
+    ]
     return hub
+
+
+def chp_script() -> Path:
+    """The peer's proxy, installed once."""
+    place = cache_dir() / f"chp-{CHP_VERSION}"
+    script = place / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
+    if not script.exists():
+        place.mkdir(parents=True, exist_ok=True)
+        install = ["npm", "install", "--no-fund", "--no-audit", f"configurable-http-proxy@{CHP_VERSION}"]
+        subprocess.run(install, cwd=place, check=True, capture_output=True)
+    return script
 
 
 @contextmanager
