@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from perijove.testing.sidebyside.comparing import Difference
+from perijove.testing.sidebyside.comparing import Difference, plain
 from perijove.testing.sidebyside.script import Step
 
 # Of each reason, so that the page can be read.
@@ -101,5 +101,5 @@ def _code(text: str) -> str:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    text = plain(" ".join(text.split()))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
