@@ -217,6 +217,30 @@ async def test_a_named_server_is_renamed_and_removed_with_its_storage(hub, world
     assert world.calls[-1] == f"delete {row.id}"
 
 
+async def test_a_server_that_ended_by_itself_is_not_started_again_by_whoever_cleans_up_after_it(hub, world):
+    """The first attempt to clean up fails; the next one, perhaps another hub's, knows that nobody wants a restart."""
+    async with reconciling(hub):
+        row = await settled(hub, await start(hub))
+        hub.spawners.behaviour.fail_stop = RuntimeError("not now")
+        world.alive()[0].die(1)
+        async with hub.store.transaction() as tx:
+            await tx.execute(update(servers).values(next_poll=tx.now))
+        await until(lambda: f"stop {row.id}" in world.calls)
+        hub.spawners.behaviour.fail_stop = None
+
+        async def clean() -> bool:
+            async with hub.store.transaction() as tx:
+                await tx.execute(update(servers).values(next_attempt=None))
+            return (await get_server(hub, "alice", "")).pending is None
+
+        await until(clean, every=0.05)
+        row = await get_server(hub, "alice", "")
+    assert (row.desired, row.observed) == (Desired.STOPPED, Observed.STOPPED)
+    assert row.failure is not None
+    assert row.failure["reason"] == "exited"
+    assert world.calls.count(f"start {row.id}") == 1
+
+
 async def test_idle_servers_are_culled_and_busy_ones_are_not(tmp_path, world):
     policy = CullOptions(enabled=True, timeout_seconds=3600)
     async with replica_on(tmp_path, world, cull=policy) as hub, reconciling(hub):

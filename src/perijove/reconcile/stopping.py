@@ -21,9 +21,11 @@ from perijove.lib.log import get_logger
 from perijove.reconcile.operation import Operation, forget_credentials
 from perijove.reconcile.readiness import explained
 from perijove.reconcile.starting import failure_of, stopped
-from perijove.services.server_rows import ServerRow
+from perijove.services.server_rows import ServerRow, by_id
+from perijove.services.servers import STOP_GRACE
 from perijove.services.share_visitors import forget_visitors
 from perijove.store.claims import held
+from perijove.store.database import Transaction
 from perijove.store.schema import servers, shares
 
 log = get_logger(__name__)
@@ -54,7 +56,10 @@ class Stop:
         hub = self.operation.hub
         async with hub.store.transaction() as tx:
             # The route is a projection of `running`: from this commit on proxies drop it.
-            await self.operation.write(tx, row, {"observed": Observed.STOPPING, "phase": Phase.NONE})
+            values: dict[str, Any] = {"observed": Observed.STOPPING, "phase": Phase.NONE}
+            if self.exited is not None:
+                values |= await self._ended_by_itself(tx, row, self.exited)
+            await self.operation.write(tx, row, values)
         faults.hit("stop.marked")
         try:
             spawner = await hub.spawners.open(await self.operation.spec(row))
@@ -71,6 +76,18 @@ class Stop:
         faults.hit("stop.stopped")
         return await self._settle(row, spawner)
 
+    @staticmethod
+    async def _ended_by_itself(tx: Transaction, row: ServerRow, exited: Exited) -> dict[str, Any]:
+        """Written first, for whoever has to go on: they see a stop, and must not take it for half of a restart."""
+        values: dict[str, Any] = {
+            "failure": failure_of(_unexpected(exited), row, tx.now.isoformat()),
+            "deadline": tx.now + STOP_GRACE,
+        }
+        current = await by_id(tx.connection, row.id)
+        if current is not None and current.generation == row.generation and current.desired is Desired.RUNNING:
+            values["desired"] = Desired.STOPPED
+        return values
+
     async def _settle(self, row: ServerRow, spawner: Spawner | None, error: SpawnFailed | None = None) -> ServerRow:
         hub = self.operation.hub
         current = await self.operation.read()
@@ -78,8 +95,6 @@ class Stop:
             values: dict[str, Any] = stopped(spawner)
             if self.exited is not None:
                 error = _unexpected(self.exited)
-                if current.generation == row.generation and current.desired is Desired.RUNNING:
-                    values["desired"] = Desired.STOPPED
             if error is not None:
                 values["failure"] = failure_of(error, row, tx.now.isoformat())
             if spawner is None or not spawner.will_resume:
