@@ -1,5 +1,6 @@
 """Each user on a host name of their own: led there as stock JupyterHub leads, cookies and addresses included."""
 
+import asyncio
 import json
 import re
 import socket
@@ -26,6 +27,7 @@ OUR_PROXY = [sys.executable, "-P", "-m", "perijove.cli.chp"]
 HOST = "hub.test"
 USER = "zoë@example"
 USERS_HOST = "u-zoexampl--1c40d92.hub.test"
+SERVICES_HOST = "wiki--service.hub.test"
 TOLD = [
     "JUPYTERHUB_HOST",
     "JUPYTERHUB_BASE_URL",
@@ -108,23 +110,41 @@ async def visitor(port: int, hub_port: int):
         yield found
 
 
+async def _say_hello(reader, writer):
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nwiki")
+    await writer.drain()
+    writer.close()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def ours(tmp_path_factory):
+async def wiki():
+    """Where a service is that both hubs know."""
+    async with await asyncio.start_server(_say_hello, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ours(tmp_path_factory, wiki):
     settings = tmp_path_factory.mktemp("ours") / "hosts.yaml"
     async with run_hub(OPEN, files=[settings], start=False) as hub:
         host = {"subdomain_host": f"http://{HOST}:{hub.port}"}
         spawner = {"args": [], "cmd": [sys.executable, str(SMALL_SERVER)]}
-        settings.write_text(json.dumps({"hub": {"config": {"JupyterHub": host, "Spawner": spawner}}}))
+        services = {"wiki": {"url": wiki, "apiToken": "wiki-token"}}
+        settings.write_text(
+            json.dumps({"hub": {"config": {"JupyterHub": host, "Spawner": spawner}, "services": services}})
+        )
         await hub.start()
         async with visitor(hub.port, hub.hub_port) as found:
             yield found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stock(tmp_path_factory):
+async def stock(tmp_path_factory, wiki):
     more = f"""
 c.JupyterHub.subdomain_host = c.JupyterHub.bind_url.replace("127.0.0.1", "{HOST}")
 c.Spawner.args = []
+c.JupyterHub.services = [{{"name": "wiki", "url": "{wiki}", "api_token": "wiki-token"}}]
 c.Spawner.cmd = [{sys.executable!r}, {str(SMALL_SERVER)!r}]
 """
     async with stock_hub(tmp_path_factory.mktemp("stock"), OUR_PROXY, more=more) as hub:
@@ -146,6 +166,9 @@ c.Spawner.cmd = [{sys.executable!r}, {str(SMALL_SERVER)!r}]
         (HOST, f"/hub/spawn/{USER}"),
         (USERS_HOST, "/"),
         ("nobody.hub.test", "/user/nobody/lab?x=1"),
+        (HOST, "/services/wiki/"),
+        (SERVICES_HOST, "/services/wiki/"),
+        (SERVICES_HOST, "/"),
     ],
 )
 @pytest.mark.asyncio(loop_scope="module")
@@ -165,6 +188,13 @@ async def test_a_login_for_a_server_ends_at_the_servers_host(ours, stock):
             found.append(await hub.leads(HOST, f"/hub/api/oauth2/authorize?{client}&redirect_uri={target}"))
         assert found[0] == found[1]
         assert found[0][0] == (302 if callback == USERS_HOST else 400)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_service_is_at_a_host_of_its_own(ours, stock):
+    for hub in (ours, stock):
+        assert await hub.get(SERVICES_HOST, "/services/wiki/") == (200, "wiki")
+        assert await hub.get(USERS_HOST, "/services/wiki/") != (200, "wiki")
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -1,5 +1,7 @@
 """Host names of users: JupyterHub's own for every name, and nobody's else's."""
 
+from urllib.parse import unquote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from jupyterhub.utils import subdomain_hook_idna, subdomain_hook_legacy
 from perijove.domain.addresses import Addresses, idna_hook, legacy_hook
 from perijove.domain.errors import Invalid
 from perijove.domain.names import escape
+from perijove.reconcile import chp
 
 BELOW = Addresses("/b/", "https://hub.test:8443/b/", "https://hub.test:8443")
 NAMES = st.text(min_size=1, max_size=80) | st.from_regex(r"[a-zA-Z0-9-]{1,70}", fullmatch=True)
@@ -59,3 +62,11 @@ def test_hosts_below_the_hubs_are_told_from_its_own(host, elsewhere):
 def test_a_hook_that_gives_no_host_name_is_refused(answer):
     with pytest.raises(Invalid, match="subdomain_hook"):
         Addresses("/", "", "https://hub.test", lambda name, domain, kind: answer).user_host("ada")
+
+
+@pytest.mark.parametrize("route", ["/", "ada.hub.test/b/user/ada/", "u-adax--0.hub.test/b/user/ada@x/"])
+def test_a_stock_proxy_says_routes_back_as_they_were_set(route):
+    """configurable-http-proxy has the host as the first part of a path, unescaped and without the last slash."""
+    there = "/" + unquote(route).strip("/")
+    assert chp._prefix(there, BELOW) == route
+    assert chp._prefix("/user/ada", Addresses()) == "/user/ada/"
