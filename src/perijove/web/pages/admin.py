@@ -18,7 +18,7 @@ from perijove.services.server_rows import list_servers, of_users
 from perijove.services.users import UserQuery, UserRow, create_users, list_users, set_admin
 from perijove.web.pages.administration import administrator, sections
 from perijove.web.pages.home import back_to
-from perijove.web.pages.server_view import ServerView, server_view
+from perijove.web.pages.server_view import ServerView, server_view, view_of
 from perijove.web.pages.storage import storage_url
 from perijove.web.pages.view import Pages, text
 from perijove.web.requests import remote_ip
@@ -123,20 +123,7 @@ async def _page(
 
 
 def _user_view(pages: Pages, user: UserRow, rows: list[Any]) -> UserView:
-    views = [
-        server_view(
-            pages.hub,
-            user.name,
-            row.name,
-            display_name=row.display_name,
-            desired=row.desired,
-            observed=row.observed,
-            failure=row.failure,
-            started=row.started,
-            last_activity=row.last_activity,
-        )
-        for row in rows
-    ]
+    views = [view_of(pages.hub, user.name, row) for row in rows]
     if not any(view.name == "" for view in views):
         views.insert(0, server_view(pages.hub, user.name, ""))
     url = storage_url(pages, user.name) if pages.hub.spawners.storage is not None else ""

@@ -15,7 +15,7 @@ from perijove.services.server_rows import list_servers
 from perijove.services.servers import create_server, request_stop
 from perijove.web.pages import share
 from perijove.web.pages.hooks import named_server_limit
-from perijove.web.pages.server_view import ServerView, server_view
+from perijove.web.pages.server_view import server_view, view_of
 from perijove.web.pages.sharing import may_share, share_url
 from perijove.web.pages.view import Pages, text
 from perijove.web.requests import remote_ip
@@ -95,20 +95,7 @@ async def _page(
 
 async def _servers(pages: Pages, identity: Identity) -> dict[str, Any]:
     rows = await list_servers(pages.hub, identity.name)
-    views: dict[str, ServerView] = {
-        row.name: server_view(
-            pages.hub,
-            identity.name,
-            row.name,
-            display_name=row.display_name,
-            desired=row.desired,
-            observed=row.observed,
-            failure=row.failure,
-            started=row.started,
-            last_activity=row.last_activity,
-        )
-        for row in rows
-    }
+    views = {row.name: view_of(pages.hub, identity.name, row) for row in rows}
     default = views.pop("", None) or server_view(pages.hub, identity.name, "")
     named = list(views.values())
     return {

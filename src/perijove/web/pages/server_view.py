@@ -9,6 +9,7 @@ from urllib.parse import quote
 from perijove.domain import names
 from perijove.domain.states import Desired, Observed, active, ready
 from perijove.services.context import HubContext
+from perijove.services.server_rows import ServerRow
 
 Status = Literal["stopped", "starting", "running", "stopping", "failed"]
 
@@ -79,6 +80,21 @@ def server_view(
         started=started,
         last_activity=last_activity,
         message=str((failure or {}).get("message", "")),
+    )
+
+
+def view_of(hub: HubContext, user: str, row: ServerRow) -> ServerView:
+    """A server that exists."""
+    return server_view(
+        hub,
+        user,
+        row.name,
+        display_name=row.display_name,
+        desired=row.desired,
+        observed=row.observed,
+        failure=row.failure,
+        started=row.started,
+        last_activity=row.last_activity,
     )
 
 
