@@ -270,13 +270,13 @@ async def revoke_token(hub: "HubContext", user: str, token_id: TokenId, *, actor
 
 
 async def purge_expired(hub: "HubContext") -> int:
-    """Chore: delete expired tokens, sessions and codes, and failed logins of long ago. Returns how many rows.
+    """Chore: delete expired tokens, sessions, codes and share codes, and failed logins of long ago. How many rows.
 
     Emits nothing: what has expired is refused by its own time, remembered or not.
     """
     count = 0
     async with hub.store.transaction() as tx:
-        for table in (schema.tokens, schema.sessions, schema.oauth_codes):
+        for table in (schema.tokens, schema.sessions, schema.oauth_codes, schema.share_codes):
             count += (await tx.execute(delete(table).where(table.c.expires_at <= tx.now))).rowcount
         count += await throttle.forget_old(tx)
     return count
