@@ -40,7 +40,8 @@ class Entry:
         """Of `<key>-data`, or of the file that `<key>` names; empty for neither."""
         if data := self.values.get(f"{key}-data"):
             try:
-                return base64.b64decode(str(data), validate=False)
+                # Lines of a folded text are joined by spaces.
+                return base64.b64decode("".join(str(data).split()), validate=True)
             except binascii.Error as exc:
                 raise Unusable(f"{key}-data is no base64") from exc
         path = self.path(key)
