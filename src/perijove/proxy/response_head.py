@@ -10,6 +10,9 @@ _NAMES = spellings(
     (
         *("Connection", "Content-Length", "Transfer-Encoding", "Upgrade", "Keep-Alive", "Proxy-Connection"),
         *("X-Perijove-Revision", "X-Perijove-Away", "Strict-Transport-Security"),
+        # What a server of one user must not say for the whole host, which others share: that its worker may answer
+        # for everything, and that the browser forget its logins. The hub says neither.
+        *("Service-Worker-Allowed", "Clear-Site-Data"),
     )
 )
 # llhttp lets these through, and some client might read one as the end of the line.
