@@ -36,6 +36,8 @@ _HEALTH_START: Message = {
     "headers": [
         (b"content-length", b"0"),
         (b"content-type", b"text/plain"),
+        # Framed by a page of a server on this host it would give away the cookies of its path.
+        (b"content-security-policy", b"frame-ancestors 'none'"),
         (b"x-jupyterhub-version", WIRE_VERSION.encode()),
     ],
 }

@@ -4,6 +4,9 @@
   "use strict";
   const all = (selector, root = document) => root.querySelectorAll(selector);
 
+  // The hub tells scripts of its own pages from those of others by this.
+  const proof = () => ({ "X-XSRFToken": document.body.dataset.xsrf ?? "" });
+
   // Buttons that only make sense with scripting are in the page, hidden.
   const reveal = (root) => all("[data-reveal][hidden], [data-copy][hidden], [data-insert][hidden], [data-select-all][hidden]", root).forEach((el) => { el.hidden = false; });
 
@@ -73,7 +76,7 @@
   // Reloading into a proxy's "the hub is away" would leave the person there.
   async function reloadWhenUp() {
     try {
-      const { status } = await fetch(location.href, { method: "HEAD" });
+      const { status } = await fetch(location.href, { method: "HEAD", headers: proof() });
       if (status < 502 || status > 504) { location.reload(); return; }
     } catch {
       // no network: look again
@@ -125,7 +128,7 @@
   // The page of a stop: looks every other second whether it still says the same.
   async function watchForChange(panel) {
     try {
-      const response = await fetch(location.href);
+      const response = await fetch(location.href, { headers: proof() });
       const away = response.status >= 502 && response.status <= 504;
       if (!away && !(await response.text()).includes("data-refresh=")) { location.reload(); return; }
     } catch {
@@ -156,6 +159,7 @@
   document.addEventListener("htmx:before:request", (event) => {
     const busy = document.querySelector("#results input[name=users]:checked, #results details[open]");
     if (event.detail.ctx.sourceElement.id === "results" && busy) event.preventDefault();
+    Object.assign(event.detail.ctx.request.headers, proof());
   });
 
   reveal(document);
