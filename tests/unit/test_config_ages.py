@@ -223,6 +223,18 @@ def test_what_a_chart_without_a_schema_took_unread_is_left_out_with_a_note(writt
     assert note.position is not None
 
 
+def test_several_sections_among_the_classes_are_all_left_out(written):
+    loaded = load([written("hub: {config: {singleuser: {uid: 1}, scheduling: {userScheduler: {enabled: false}}}}")])
+    unused = [note.message for note in loaded.notes if note.kind is NoteKind.UNUSED]
+    assert sorted(words.split("`")[1] for words in unused) == ["hub.config.scheduling", "hub.config.singleuser"]
+
+
+def test_an_image_as_other_charts_have_it_is_told_to_be_one_name(written):
+    with pytest.raises(ConfigError) as raised:
+        load([written("singleuser: {image: {registry: docker.io, repository: jupyter/base-notebook}}")])
+    assert str(raised.value).count("registry, repository and name are one here") == 2
+
+
 @pytest.mark.parametrize("text", ["auth: {type: dummy}\nproxy:\n", "hub:\n  db:\n", "singleuser: {lifecycleHooks: }"])
 def test_an_empty_section_has_its_defaults(written, text):
     (note,) = [note for note in load([written(text)]).notes if note.kind is NoteKind.INFO]

@@ -13,15 +13,16 @@ from perijove.config.validate import validate
 
 def validated(tree: Rewrite, *, old: bool) -> tuple[Settings | None, list[Problem]]:
     """The settings of a translated tree; what was left out for it is noted there."""
-    settings, found = validate(tree.root)
-    unheeded = [problem for problem in found if _is_unheeded(problem, old=old)]
-    if not unheeded:
-        return settings, found
-    for problem in unheeded:
-        kind = NoteKind.INFO if problem.kind is ProblemKind.EMPTY_SECTION else NoteKind.UNUSED
-        tree.notes.append(Note(kind, _words(problem), problem.path, problem.position))
-        _take(tree, problem.path)
-    return validate(tree.root)
+    while True:
+        settings, found = validate(tree.root)
+        unheeded = [problem for problem in found if _is_unheeded(problem, old=old)]
+        taken = [problem for problem in unheeded if _take(tree, problem.path)]
+        if not taken:
+            return settings, found
+        # A section may tell of one misplaced key at a time: what is left is looked at again.
+        for problem in taken:
+            kind = NoteKind.INFO if problem.kind is ProblemKind.EMPTY_SECTION else NoteKind.UNUSED
+            tree.notes.append(Note(kind, _words(problem), problem.path, problem.position))
 
 
 def _is_unheeded(problem: Problem, *, old: bool) -> bool:
@@ -46,5 +47,5 @@ def _words(problem: Problem) -> str:
     return f"`{name}` is left out: it has no effect{advice}"
 
 
-def _take(tree: Rewrite, path: KeyPath) -> None:
-    tree.take(tuple(str(step) for step in path))
+def _take(tree: Rewrite, path: KeyPath) -> bool:
+    return tree.take(tuple(str(step) for step in path)) is not None

@@ -7,7 +7,7 @@ there instead, and the nearest key that exists.
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -213,6 +213,10 @@ def describe(value: Any) -> str:
     return "a map"
 
 
+# As most other charts have images, Bitnami's of JupyterHub among them.
+_OF_IMAGES: Final = frozenset({("image", "registry"), ("image", "repository")})
+
+
 def _unknown_key(root: Node, path: KeyPath, node: Node) -> Problem:
     name = str(path[-1])
     section = section_at(path[:-1])
@@ -222,6 +226,8 @@ def _unknown_key(root: Node, path: KeyPath, node: Node) -> Problem:
     if home := _slipped_from(root, path):
         indented = "\n".join(f"{'  ' * depth}{step}:" for depth, step in enumerate(home))
         remedy = f"it belongs under `{dotted(home[:-1])}`, which is empty; indent it:\n{indented}"
+    elif path[-2:] in _OF_IMAGES:
+        remedy = "registry, repository and name are one here: `name: docker.io/jupyter/scipy-notebook`"
     elif close := nearest(name, known, cutoff=0.75):
         remedy = f"did you mean `{close}`?"
     elif homes := _likely_homes(path):
