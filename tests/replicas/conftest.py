@@ -31,8 +31,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.user_properties.append(("promise", promised))
         databases = [name for name in ("sqlite", "postgres", "mariadb") if name in item.nodeid.partition("[")[2]]
         item.user_properties.append(("database", (databases or [_module_database(item)])[0]))
-        text = (getattr(item, "function", None).__doc__ or item.name).strip().partition("\n")[0]
-        item.user_properties.append(("holds", text))
+        item.user_properties.append(("holds", _sentence(item)))
+
+
+def _sentence(item: pytest.Item) -> str:
+    """What the test says in its first line, or else in its name."""
+    assert isinstance(item, pytest.Function)
+    if item.function.__doc__:
+        return str(item.function.__doc__).strip().partition("\n")[0]
+    words = item.originalname.removeprefix("test_").replace("_", " ")
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def _module_database(item: pytest.Item) -> str:
@@ -40,17 +48,28 @@ def _module_database(item: pytest.Item) -> str:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    promises = [value for name, value in report.user_properties if name == "promise"]
-    if not promises:
-        return
-    entry = _kept.setdefault(report.nodeid, {"promises": promises, "outcome": "passed"})
-    entry |= {name: value for name, value in report.user_properties if name != "promise"}
-    if report.outcome != "passed":
-        entry["outcome"] = report.outcome
+    _note(report.nodeid, report.user_properties, report.outcome)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """With --collect-only the promises are written as they stand."""
+    if session.config.option.collectonly:
+        for item in session.items:
+            _note(item.nodeid, item.user_properties, "collected")
+
+
+def _note(nodeid: str, properties: list[tuple[str, Any]], outcome: str) -> None:
+    promises = [value for name, value in properties if name == "promise"]
+    if promises:
+        entry = _kept.setdefault(nodeid, {"promises": promises, "outcome": outcome})
+        entry |= {name: value for name, value in properties if name != "promise"}
+        if outcome != "passed":
+            entry["outcome"] = outcome
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if (path := session.config.getoption("--record-promises")) and not hasattr(session.config, "workerinput"):
+    path = session.config.getoption("record_promises", None)
+    if path and not hasattr(session.config, "workerinput"):
         Path(path).write_text(json.dumps(_kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -64,12 +83,13 @@ def world() -> Iterator[World]:
 def new_cluster(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, world: World
 ) -> Iterator[Callable[..., Cluster]]:
-    """`new_cluster("postgres", config, hubs=2, …)`: one that lives as long as the module's tests."""
+    """`new_cluster("postgres", config, hubs=2, …)`: it lives until the next is made, or the module ends."""
     with ExitStack() as stack:
 
         def make(database: str, config: Any = None, **options: Any) -> Cluster:
             if database not in {"", "sqlite"} and "://" not in database:
                 database = request.getfixturevalue(database).create_database()
+            stack.close()
             directory = tmp_path_factory.mktemp("cluster")
             url = "" if database == "sqlite" else database
             return stack.enter_context(run_cluster(directory, config, database=url, world=world, **options))

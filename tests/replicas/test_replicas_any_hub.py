@@ -67,11 +67,20 @@ async def ada(cluster, name):
 
 
 async def within_a_second(refused):
-    """`refused()` becomes true before a second has passed since now."""
-    began = asyncio.get_running_loop().time()
-    await until(refused, seconds=10, every=0.005)
-    took = asyncio.get_running_loop().time() - began
-    assert took < PROMPT_SECONDS, f"it took {took:.2f} s"
+    """`refused()` becomes true before a second has passed since now, not counting how long asking takes here."""
+    time = asyncio.get_running_loop().time
+    began, slowest = time(), 0.0
+
+    async def timed():
+        nonlocal slowest
+        asked = time()
+        found = await refused()
+        slowest = max(slowest, time() - asked)
+        return found
+
+    await until(timed, seconds=20, every=0.005)
+    took = time() - began
+    assert took < PROMPT_SECONDS + 2 * slowest, f"it took {took:.2f} s, asking up to {slowest:.2f} s"
 
 
 async def test_a_login_goes_on_at_another_hub(cluster, ada, name):

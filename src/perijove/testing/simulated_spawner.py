@@ -49,7 +49,7 @@ class SimulatedSpawner(Watched, Spawner):  # type: ignore[misc]  # jupyterhub sh
     async def start(self) -> str:
         marking = self.marking
         body = {
-            "id": new_name(marking.server_id),
+            "id": new_name(marking.hub_id, marking.server_id),
             "hub_id": marking.hub_id,
             "server_id": marking.server_id,
             "generation": marking.generation,
@@ -72,7 +72,7 @@ class SimulatedSpawner(Watched, Spawner):  # type: ignore[misc]  # jupyterhub sh
 
     async def poll(self) -> int | None:
         _, servers = await self._ask("GET", "/servers")
-        mine = new_name(self.marking.server_id)
+        mine = new_name(self.marking.hub_id, self.marking.server_id)
         return None if any(server["id"] == mine and server["url"] == self._run for server in servers) else 0
 
     async def stop(self, now: bool = False) -> None:  # noqa: ARG002 - as JupyterHub calls it
@@ -81,7 +81,7 @@ class SimulatedSpawner(Watched, Spawner):  # type: ignore[misc]  # jupyterhub sh
 
     async def _end(self) -> None:
         """What was started for this server up to now. Raises `SpawnFailed` for what a later lease made."""
-        name, epoch = new_name(self.marking.server_id), self.marking.epoch
+        name, epoch = new_name(self.marking.hub_id, self.marking.server_id), self.marking.epoch
         status, _ = await self._ask("DELETE", f"/servers/{name}?epoch={epoch}")
         if status == HTTPStatus.CONFLICT:
             raise SpawnFailed("Another hub started this server meanwhile.", reason="superseded")
@@ -111,9 +111,8 @@ class SimulatedSpawner(Watched, Spawner):  # type: ignore[misc]  # jupyterhub sh
         return {f"{server['id']} {server['url']}": ServerId(server["server_id"]) for server in await self._all()}
 
     async def destroy(self, found: Found) -> None:
-        await self._ask(
-            "DELETE", f"/servers/{new_name(found.server_id)}?epoch={found.state[EPOCH]}&exactly=1&how=destroy"
-        )
+        name = new_name(self.marking.hub_id, found.server_id)
+        await self._ask("DELETE", f"/servers/{name}?epoch={found.state[EPOCH]}&exactly=1&how=destroy")
 
     async def volumes_of_user(self, others: Sequence[Any]) -> Sequence[Volume]:  # noqa: ARG002 - nobody has any
         return ()

@@ -233,9 +233,9 @@ def run_world(*, ip: str = "127.0.0.1") -> Iterator[World]:
         process.wait()
 
 
-def new_name(server_id: int) -> str:
+def new_name(hub_id: str, server_id: int) -> str:
     """What the world knows a server by: as a pod's name, the same for each start of one row."""
-    return f"server-{server_id}"
+    return f"{hub_id}-{server_id}"
 
 
 if __name__ == "__main__":
