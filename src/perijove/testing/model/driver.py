@@ -336,13 +336,17 @@ class Driver:
             await self._freeze(self.random.choice(serving).process)
 
     async def _holder(self) -> Process | None:
-        """Of a hub that is in the middle of a start or a stop."""
-        rows = await self.checker.observer.rows(
-            "SELECT lease_owner FROM servers WHERE lease_owner IS NOT NULL AND (desired != observed) ORDER BY id"
-        )
-        names = {row["lease_owner"] for row in rows}
-        found = [hub.process for hub in self.installation.serving() if hub.process.name in names]
-        return self.random.choice(found) if found else None
+        """Of a hub that is in the middle of a start or a stop, as soon as there is one."""
+        for _ in range(20):
+            rows = await self.checker.observer.rows(
+                "SELECT lease_owner FROM servers WHERE lease_owner IS NOT NULL AND desired != observed ORDER BY id"
+            )
+            names = {row["lease_owner"] for row in rows}
+            found = [hub.process for hub in self.installation.serving() if hub.process.name in names]
+            if found:
+                return self.random.choice(found)
+            await asyncio.sleep(0.1)
+        return None
 
     async def _freeze_holder(self) -> None:
         """Until long after its lease."""
