@@ -19,8 +19,11 @@ class Browser:
 
     def __init__(self, url: str) -> None:
         self.url = URL(url)
-        # Cookies of numeric hosts are dropped by default; hubs under test have no others.
-        self.session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True), timeout=TIMEOUT)
+        # Cookies of numeric hosts are dropped by default; hubs under test have no others. What browsers hold of
+        # loopback, that it is as good as https, goes for secure cookies here.
+        self.session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.CookieJar(unsafe=True, treat_as_secure_origin=self.url.origin()), timeout=TIMEOUT
+        )
 
     async def __aenter__(self) -> Self:
         return self
