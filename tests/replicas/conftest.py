@@ -29,8 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             who, event, step = mark.args
             promised = {"who": who, "event": event, "step": step}
             item.user_properties.append(("promise", promised))
-        databases = [name for name in ("sqlite", "postgres", "mariadb") if name in item.nodeid.partition("[")[2]]
-        item.user_properties.append(("database", (databases or [_module_database(item)])[0]))
+        item.user_properties.append(("database", _database(item)))
         item.user_properties.append(("holds", _sentence(item)))
 
 
@@ -43,8 +42,12 @@ def _sentence(item: pytest.Item) -> str:
     return f"{words[0].upper()}{words[1:]}."
 
 
-def _module_database(item: pytest.Item) -> str:
-    return str(getattr(item.module, "DATABASE", ""))
+def _database(item: pytest.Item) -> str:
+    """By the test's parameters, its mark, or its module."""
+    parameters = item.nodeid.partition("[")[2]
+    told = [mark.kwargs["database"] for mark in item.iter_markers("promise") if "database" in mark.kwargs]
+    by_name = [name for name in ("sqlite", "postgres", "mariadb") if name in parameters]
+    return str([*by_name, *told, getattr(item.module, "DATABASE", "")][0])
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -38,7 +38,7 @@ def clocks(new_cluster):
     return cluster
 
 
-@pytest.mark.promise("clock of a hub", "5 minutes off", "users at work")
+@pytest.mark.promise("clock of a hub", "5 minutes off", "users at work", database="postgres")
 async def test_hubs_whose_clocks_differ_agree(clocks, name):
     """Logins, tokens with a time to live, and starts under way are the same for hubs of every clock."""
     await clocks.ready()
@@ -83,7 +83,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", place], check=True)
 
 
-@pytest.mark.promise("disk of SQLite", "full", "users at work")
+@pytest.mark.promise("disk of SQLite", "full", "users at work", database="sqlite")
 async def test_with_a_full_disk_reading_goes_on_and_writing_is_told_to_wait(small_disk, new_cluster, name):
     """No logout, no error of ours, nothing lost; when there is room again everything works by itself."""
     cluster = new_cluster(f"sqlite:///{small_disk}/hub.sqlite", hubs=1, proxies=1)

@@ -18,6 +18,13 @@ def test_generated_reference_pages_are_up_to_date():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_failure_matrix_is_that_of_the_tests():
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "replica-matrix", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page):
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
