@@ -159,9 +159,13 @@ async def users_named(hub: "HubContext", names: Sequence[str]) -> list[UserRow]:
 async def list_users(hub: "HubContext", query: UserQuery) -> UserPage:
     """One page of users. Raises `Invalid` for an unknown order or state."""
     conditions = _conditions(query)
-    page = select(*_COLUMNS).where(*conditions).order_by(*_order(query.sort))
+    order = _order(query.sort)
+    # Counted off by id: whole rows of everybody before the page would be sorted on disk.
+    chosen = select(schema.users.c.id).where(*conditions).order_by(*order).offset(query.offset).limit(query.limit)
+    ids = chosen.subquery("chosen")
+    page = select(*_COLUMNS).join(ids, ids.c.id == schema.users.c.id).order_by(*order)
     async with hub.store.read() as connection:
-        rows = (await connection.execute(page.offset(query.offset).limit(query.limit))).all()
+        rows = (await connection.execute(page)).all()
         total = query.offset + len(rows)
         if query.with_total and (len(rows) == query.limit or (query.offset and not rows)):
             count = select(func.count()).select_from(schema.users).where(*conditions)
