@@ -20,9 +20,11 @@ from pathlib import Path
 import aiohttp
 import psutil
 from sqlalchemy import func, select, text, update
+from sqlalchemy.engine import make_url
 
 from bench.rig import COMMON, HERE
 from perijove.cli.listening import free_port
+from perijove.store import engines
 from perijove.store.schema import servers
 from perijove.testing.browser import Browser
 from perijove.testing.databases import PostgreSQL
@@ -86,8 +88,18 @@ async def ask(session: aiohttp.ClientSession, cluster: Cluster, what: Ask, numbe
     return took * 1000
 
 
-async def measured(cluster: Cluster, options: Namespace) -> list[dict[str, object]]:
+def processor_ms(process: psutil.Process) -> float:
+    """Of all its threads and children: what a request costs whatever else the machine does meanwhile."""
+    used = 0
+    for each in (process, *process.children(recursive=True)):
+        for file in Path(f"/proc/{each.pid}/task").glob("*/schedstat"):
+            used += int(file.read_text().split()[0])
+    return used / 1e6
+
+
+async def measured(cluster: Cluster, database: psutil.Process, options: Namespace) -> list[dict[str, object]]:
     hub = cluster.hubs[0]
+    processes = [psutil.Process(hub.process.pid), database]
     sessions = {
         "nobody": aiohttp.ClientSession(),
         SERVICE: aiohttp.ClientSession(headers={"Authorization": f"token {cluster.token}"}),
@@ -98,12 +110,17 @@ async def measured(cluster: Cluster, options: Namespace) -> list[dict[str, objec
     sessions |= {who: browser.session for who, browser in browsers.items()}
     rows = []
     for what in everything(options.users):
+        await ask(sessions[what.who], cluster, what, options.repeat)
+        before = [processor_ms(process) for process in processes]
         took = [await ask(sessions[what.who], cluster, what, number) for number in range(options.repeat)]
+        used = [(processor_ms(process) - was) / options.repeat for process, was in zip(processes, before, strict=True)]
         row = {
             "who": what.who,
             "what": what.name,
             "median_ms": round(statistics.median(took), 1),
             "slowest_ms": round(max(took), 1),
+            "hub_processor_ms": round(used[0], 1),
+            "database_processor_ms": round(used[1], 1),
             "whole": what.whole,
         }
         rows.append(row)
@@ -152,25 +169,38 @@ async def restarted(cluster: Cluster, spawner: str) -> float:
     return round(took, 2)
 
 
-async def run(cluster: Cluster, options: Namespace, stub_port: int) -> dict[str, object]:
+async def fill(cluster: Cluster, options: Namespace, stub_url: str) -> None:
+    engine = engines.engine(make_url(cluster.database_url), pool_size=1, writer=False)
+    async with engine.connect() as connection:
+        # Hubs are more impatient.
+        await connection.execute(text("SET statement_timeout = 0"))
+        for statement in statements(users=options.users, servers=options.servers, stub=stub_url):
+            await connection.execute(statement)
+        await connection.commit()
+    await engine.dispose()
+
+
+async def run(cluster: Cluster, database: psutil.Process, options: Namespace, stub_port: int) -> dict[str, object]:
     await started(cluster, 0)  # makes the schema
     found: dict[str, object] = {"users": options.users, "servers": options.servers}
     start_up = found["start_up_seconds"] = {"empty": await restarted(cluster, ASKED)}
     for hub in cluster.hubs:
         await hub.stop()
-    for statement in statements(users=options.users, servers=options.servers, stub=f"http://127.0.0.1:{stub_port}"):
-        await cluster.execute(statement)
+    await fill(cluster, options, f"http://127.0.0.1:{stub_port}")
+    size = text("SELECT pg_database_size(current_database())")
+    found["database_mb"] = round((await cluster.rows(size))[0][0] / 2**20)
     start_up["full"] = await restarted(cluster, ASKED)
     await asyncio.sleep(options.settle)
     found["polled one by one"] = await idle(cluster, options)
     print(found, file=sys.stderr)
-    found["requests"] = await measured(cluster, options)
     await restarted(cluster, SEEN)
     await asyncio.sleep(options.settle)
     found["polled by sight"] = await idle(cluster, options)
     await cluster.execute(update(servers).values(next_poll=text("now() + interval '1 day'")))
     await asyncio.sleep(options.settle / 10)
     found["nothing due"] = await idle(cluster, options)
+    print(found, file=sys.stderr)
+    found["requests"] = await measured(cluster, database, options)
     return found
 
 
@@ -200,7 +230,7 @@ def main() -> int:
                     "BENCH_STUB_PORT": str(port),
                     "BENCH_SERVERS": str(options.servers),
                 }
-            found = asyncio.run(run(cluster, options, port))
+            found = asyncio.run(run(cluster, server.process, options, port))
     options.out.write_text(json.dumps(found, indent=2) + "\n")
     slow = [row for row in found["requests"] if not row["whole"] and row["median_ms"] > TARGET_MS]
     for row in slow:

@@ -6,12 +6,15 @@ from bench.no_spawner import NoSpawner
 from perijove.domain.ids import ServerId
 from perijove.plugins.watched import Watched
 
+# As a watch would know them.
+LIVING = {f"run {number}": ServerId(number) for number in range(1, int(os.environ.get("BENCH_SERVERS", "0")) + 1)}
+
 
 class SeenSpawner(Watched, NoSpawner):
     in_sight = True
 
     async def living(self):
-        return {f"run {number}": ServerId(number) for number in range(1, int(os.environ["BENCH_SERVERS"]) + 1)}
+        return dict(LIVING)
 
     async def find_all(self):
         return []

@@ -197,6 +197,8 @@ class ClassHost:
             self._running = frozenset()
             raise SpawnFailed("The cluster cannot be watched.", reason="cluster", details=details_of(exc)) from exc
         before, self._living = self._living, living
+        if before == living and self._running:
+            return ()
         self._running = frozenset(living.values())
         ended = {server for name, server in before.items() if name not in living}
         self._doubted |= ended
