@@ -27,7 +27,7 @@ HEADERS = (
 _SAID_OR_NOT = ("etag",)
 _TIMES = frozenset({"created", "created_at", "last_activity", "started", "expires_at", "last_exchanged_at"})
 # Of which nothing but that there is one can be the same.
-_OPAQUE = frozenset({"pid", "session_id", "token", "code", "access_token", "sys_executable"})
+_OPAQUE = frozenset({"pid", "session_id", "token", "code", "access_token", "sys_executable", "_xsrf"})
 _PATTERNS = (
     (re.compile(r"https?://127\.0\.0\.1:\d+"), "<origin>"),
     (re.compile(r"127\.0\.0\.1(:|%3A)\d+"), "<host>"),
@@ -123,7 +123,7 @@ def _shown(value: Mapping[str, Any], key: str) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def normal(value: Any, key: str = "") -> Any:
