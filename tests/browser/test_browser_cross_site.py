@@ -43,6 +43,17 @@ PEEK = """async (url) => {
     await loaded;
     try { return frame.contentDocument?.cookie ?? ""; } catch (error) { return ""; }
 }"""
+# Of a window that a script opens, what it can read in it after a while.
+OPEN_WINDOW = """async (url) => {
+    const opened = window.open(url);
+    for (let tries = 0; tries < 40; tries++) {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        let text = "";
+        try { text = opened.document.body?.innerText ?? ""; } catch (error) { continue; }
+        if (text) return text;
+    }
+    return "";
+}"""
 SEND = """([url, fields]) => {
     const form = document.createElement("form");
     form.method = "post";
@@ -181,6 +192,15 @@ async def test_a_page_of_another_users_server_learns_and_changes_nothing(page, h
     for path, fields in FORGED:
         assert await forge(page, hub, start, path, fields) == 403, path
     await nothing_happened(hub)
+
+
+async def test_a_page_of_another_users_server_cannot_read_a_window_it_opens(page, hub, enter):
+    """Where browsers know `noopener-allow-popups`; in others only hosts of users' own keep them apart."""
+    await enter(page, hub.url, "admin")
+    await page.goto(f"{hub.url}user/eve/")
+    async with page.context.expect_page() as opened:
+        assert await page.evaluate(OPEN_WINDOW, f"{hub.url}hub/token") == ""
+    await (await opened.value).wait_for_url("**/hub/token")
 
 
 async def test_no_part_of_the_hub_can_be_framed_to_read_its_cookies(page, hub, enter):

@@ -165,6 +165,8 @@ class Pages:
         return {
             "Content-Security-Policy": self.policy(inline=inline),
             "Cache-Control": "no-store",
+            # A page of a user's server, of the same origin, must not keep a hold on the window it opens.
+            "Cross-Origin-Opener-Policy": "noopener-allow-popups",
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "same-origin",
         }
