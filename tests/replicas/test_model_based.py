@@ -5,7 +5,6 @@ again: `MODEL_SEED=7 pytest tests/replicas/test_model_based.py`, and `MODEL_STEP
 """
 
 import os
-import secrets
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +15,8 @@ from perijove.store.schema import servers
 from perijove.testing.model.driver import WEIGHTS, ModelFailed, Outcome, run_model
 
 STEPS = int(os.environ.get("MODEL_STEPS", "1000"))
-SEED = int(os.environ.get("MODEL_SEED") or secrets.randbelow(1_000_000))
+# The same each time, so that a run that fails speaks of the change at hand; long runs look at others.
+SEED = int(os.environ.get("MODEL_SEED", "130"))
 
 
 def look(url: str, steps: int, *, seed: int = SEED, faults: frozenset[str] = frozenset(WEIGHTS)) -> Outcome:

@@ -5,7 +5,6 @@
 
 import asyncio
 import os
-import secrets
 import sys
 from random import Random
 
@@ -17,8 +16,8 @@ from perijove.store.schema import servers, tokens, users
 from perijove.testing.waiting import until
 
 DATABASE = "postgres"
-STEPS = int(os.environ.get("MODEL_PROCESS_STEPS", "40"))
-SEED = int(os.environ.get("MODEL_SEED") or secrets.randbelow(1_000_000))
+STEPS = int(os.environ.get("MODEL_PROCESS_STEPS", "30"))
+SEED = int(os.environ.get("MODEL_SEED", "1"))
 PEOPLE = [f"eve{number}" for number in range(6)]
 LIMIT = 4
 SETTLE_SECONDS = 90
