@@ -198,7 +198,7 @@ class ClassHost:
             raise SpawnFailed("The cluster cannot be watched.", reason="cluster", details=details_of(exc)) from exc
         before, self._living = self._living, living
         if before == living and self._running:
-            return ()
+            return set()
         self._running = frozenset(living.values())
         ended = {server for name, server in before.items() if name not in living}
         self._doubted |= ended
