@@ -136,10 +136,21 @@ class Link:
         # An aborted transport closes its socket at the loop's next turn.
         await asyncio.sleep(0)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # it was on its way when the listener was closed
+            writer.transport.abort()
+            return
+        task = asyncio.get_running_loop().create_task(self._carry(reader, writer))
         self._open.add(task)
+
+        # Not in the task: one that is cancelled before its first step would leave the socket open.
+        def ended(_: object) -> None:
+            self._open.discard(task)
+            writer.transport.abort()
+
+        task.add_done_callback(ended)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there: asyncio.StreamWriter | None = None
         try:
             await self._flow()
@@ -148,12 +159,10 @@ class Link:
                 group.create_task(self._pump(reader, there))
                 group.create_task(self._pump(back, writer))
         except (OSError, ExceptionGroup, asyncio.CancelledError):
-            pass  # either end went away, or the way was cut; whoever is left is told below
+            pass  # either end went away, or the way was cut; whoever is left is told by an abort
         finally:
-            self._open.discard(task)
-            for side in (writer, there):
-                if side is not None:
-                    side.transport.abort()
+            if there is not None:
+                there.transport.abort()
 
     async def _flow(self) -> None:
         assert self._flowing is not None
