@@ -6,6 +6,7 @@ page and endpoint; what the hubs do when nobody asks, with all servers being pol
 
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -201,6 +202,7 @@ async def run(cluster: Cluster, database: psutil.Process, options: Namespace, st
     found["nothing due"] = await idle(cluster, options)
     print(found, file=sys.stderr)
     found["requests"] = await measured(cluster, database, options)
+    found["load_average"] = round(os.getloadavg()[1], 1)
     return found
 
 
