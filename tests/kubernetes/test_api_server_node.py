@@ -98,10 +98,13 @@ async def test_hollow_containers_run_nothing_and_are_running():
             pytest.skip("a real node has no hollow containers")
         pods = Pods(target)
         await asyncio.gather(*(pods.create(name=f"p-{number}") for number in range(100)))
+        probe = {"httpGet": {"path": "/", "port": 80}}
+        await pods.create(name="probed", container={"readinessProbe": probe})
+        await pods.until_ready("probed")
 
         async def all_running():
             found = await target.core.list_namespaced_pod(target.namespace)
-            return sum(pod.status.phase == "Running" for pod in found.items) == 100
+            return sum(pod.status.phase == "Running" for pod in found.items) == 101
 
         await until(all_running, seconds=30, every=0.05)
         await target.core.delete_collection_namespaced_pod(target.namespace)

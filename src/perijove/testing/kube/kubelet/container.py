@@ -227,9 +227,13 @@ class Container:
         reason = self.kill_reason or ("Completed" if code == 0 else "Error")
         return code, reason, self._message(code)
 
+    @property
+    def is_hollow(self) -> bool:
+        return self.pod.kubelet.images.find(self.spec["image"]).hollow
+
     async def _start(self, spec: ContainerSpec, output: IO[bytes]) -> Running:
         """Cancelled half-way, the process is there and nobody knows it: it is waited for, and ended."""
-        if self.pod.kubelet.images.find(self.spec["image"]).hollow:
+        if self.is_hollow:
             return Hollow()
         starting = asyncio.ensure_future(Sandbox.start(spec, output))
         try:

@@ -2,7 +2,8 @@
 
 All pods share this machine's network, where "all addresses" would be everybody's: 0.0.0.0 in a variable or an argument
 (KubeSpawner's JUPYTERHUB_SERVICE_URL, a server's --ip) becomes the pod's own address, and so does an option for an
-address that is left empty or any (`--ip=`, `--hub-ip=*`). What a program binds of itself to the wildcard address is bound for all.
+address that is left empty or any (`--ip=`, `--hub-ip=*`). What a program binds of itself to the wildcard address is
+bound for all.
 """
 
 import base64

@@ -93,6 +93,9 @@ class Probing:
 
     async def _once(self, probe: Object) -> None:
         """Raises `HookFailed` and `OSError`."""
+        if self.container.is_hollow:
+            # Nobody is there to answer, and all is well.
+            return
         target = self.container.pod.probe_target(self.container.spec)
         if (get := probe.get("httpGet")) is not None:
             await get_url(target.url(get), get)
