@@ -44,7 +44,7 @@ MUTATIONS = {
     "settling without the lease's epoch and owner": (
         "perijove.store.claims.held",
         lambda lease: servers.c.id == lease.server_id,
-        ("start", "stop", "end_by_itself", "freeze_holder", "add_users"),
+        ("start", "stop", "add_users"),
         "settled",
     ),
     "not counting servers": (
@@ -72,5 +72,9 @@ MUTATIONS = {
 def test_the_checker_finds_a_fault_that_is_there(name: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
     target, broken, happens, said = MUTATIONS[name]
     monkeypatch.setattr(target, broken)
+    if target.endswith(".held"):
+        # Hubs overtake each other all the time, not only those that are frozen past a lease.
+        monkeypatch.setattr("perijove.store.claims._claimable", lambda _now, _host: servers.c.id > 0)
+    monkeypatch.setattr("perijove.testing.model.driver.SETTLE_SECONDS", 200.0)
     with pytest.raises(ModelFailed, match=said):
         look(f"sqlite:///{tmp_path}/hub.sqlite", 600, seed=5, faults=frozenset(happens))

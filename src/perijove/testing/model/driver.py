@@ -349,8 +349,8 @@ class Driver:
         return None
 
     async def _freeze_holder(self) -> None:
-        """Until long after its lease."""
-        if (process := await self._holder()) is not None:
+        """Until long after its lease, while others can take over."""
+        if len(self.installation.serving()) > 1 and (process := await self._holder()) is not None:
             await self._freeze(process, seconds=15 + self.random.random() * 40)
 
     async def _kill_holder(self) -> None:
