@@ -5,7 +5,7 @@ and table. Simulated is what surrounds them: time (it jumps to the next thing th
 frozen between any two steps of the event loop), the network between them, and the machines that servers run on.
 A seeded driver does to them whatever can happen, and a checker looks at rows, machines and routes.
 
-    python -m perijove.testing.model --steps 1000 --seed 7              # SQLite: the same run each time
+    python -m perijove.testing.model --steps 1000 --seed 7              # SQLite: the driver chooses the same each time
     python -m perijove.testing.model --steps 100000 --database postgres
 
 docs/explanation/model-test.md says what is checked and what the model leaves out.
