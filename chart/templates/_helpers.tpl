@@ -3,6 +3,17 @@
 perijove-{{ .Release.Name }}-controller
 {{- end }}
 
+{{/* The prefix of z2jh's names: `fullnameOverride`, or what z2jh makes of release and chart where it is null. */}}
+{{- define "perijove.fullname" -}}
+{{- if and (hasKey .Values "fullnameOverride") (kindIs "invalid" .Values.fullnameOverride) -}}
+{{- $name := .Values.nameOverride -}}
+{{- if kindIs "invalid" $name }}{{ $name = "jupyterhub" }}{{ end -}}
+{{- if contains $name .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-{{ $name }}{{ end -}}
+{{- else -}}
+{{ .Values.fullnameOverride | default "" }}
+{{- end -}}
+{{- end }}
+
 {{- define "perijove.labels" -}}
 app.kubernetes.io/name: perijove-controller
 app.kubernetes.io/instance: {{ .Release.Name }}

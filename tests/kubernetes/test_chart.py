@@ -57,7 +57,57 @@ async def said(releases):
     return "\n".join(logs)
 
 
-async def test_a_config_yaml_is_installed_upgraded_rolled_back_and_uninstalled_with_helm(helm, releases):
+# All that the controller grants in the whole cluster, which Kubernetes lets it only where it holds the same.
+GRANTING = {
+    "hub": {
+        "config": {
+            "JupyterHub": {"internal_ssl": True},
+            "KubeSpawner": {"enable_user_namespaces": True, "services_enabled": True},
+        }
+    },
+    "rbac": {"clusterRules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]},
+    "scheduling": {"userScheduler": {"enabled": True, "replicas": 0}},
+}
+GRANTED = [("rbac.authorization.k8s.io/v1", "ClusterRole", name) for name in ("jhub-hub", "jhub-user-scheduler")]
+
+
+def granting(**changes):
+    found = values(**changes)
+    for section, more in GRANTING.items():
+        found[section] = {**found.get(section, {}), **more}
+    return found
+
+
+@pytest.fixture
+async def anns(releases):
+    """What she has in the namespace: the uids of her server's pod and of her volume."""
+    app = {"app": "jupyterhub", "release": "jhub", "hub.jupyter.org/username": "ann"}
+    server = {"name": "jupyter-ann", "labels": {**app, "component": "singleuser-server"}}
+    await releases.apply({"apiVersion": "v1", "kind": "Pod", "metadata": server, "spec": {"containers": [NOTEBOOK]}})
+    volume = {"name": "claim-ann", "labels": {**app, "component": "singleuser-storage"}}
+    storage = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    await releases.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": volume, "spec": storage})
+
+    async def found():
+        pod, claim = await releases.get(*POD), await releases.get(*CLAIM)
+        assert "deletionTimestamp" not in pod["metadata"] | claim["metadata"]
+        return [pod["metadata"]["uid"], claim["metadata"]["uid"], pod["status"]["phase"]]
+
+    async def runs():
+        return (await found())[-1] == "Running"
+
+    await until(runs, seconds=30, every=0.05)
+    return found
+
+
+NOTEBOOK = {"name": "notebook", "image": "busybox:1.36", "command": ["sleep", "3600"]}
+POD = ("v1", "Pod", "jupyter-ann")
+CLAIM = ("v1", "PersistentVolumeClaim", "claim-ann")
+
+
+async def test_a_config_yaml_is_installed_upgraded_rolled_back_and_uninstalled_with_helm(helm, releases, anns):
+    """What a user runs and stores outlives all of it."""
+    hers = await anns()
     await helm.install("jhub", values(), wait=False)
     await until_condition(releases, "Ready")
     hub = await releases.get("apps/v1", "Deployment", "hub")
@@ -71,7 +121,8 @@ async def test_a_config_yaml_is_installed_upgraded_rolled_back_and_uninstalled_w
     assert (await releases.get(*CONTROLLER))["metadata"]["generation"] == generation
 
     # Helm waits for the controller's pod, and that for the release.
-    await helm.upgrade("jhub", values(hub="other"), wait=True, timeout=60)
+    await helm.upgrade("jhub", granting(hub="other"), wait=True, timeout=60)
+    assert None not in [await releases.client.find(Ref(*what)) for what in GRANTED]
     assert (await conditions(releases))["Ready"]["status"] == "True"
     assert variables(await releases.get("apps/v1", "Deployment", "hub"))["BEHAVIOUR"] == "other"
 
@@ -79,6 +130,7 @@ async def test_a_config_yaml_is_installed_upgraded_rolled_back_and_uninstalled_w
     await helm.upgrade("jhub", values(), wait=False)
     await until_condition(releases, "Ready")
     assert variables(await releases.get("apps/v1", "Deployment", "hub"))["BEHAVIOUR"] == ""
+    assert [await releases.client.find(Ref(*what)) for what in GRANTED] == [None, None]
 
     await helm.run("uninstall", release_name="jhub", wait=True, timeout=60)
     left = [await releases.find(*what) for what in (CONTROLLER, HUB, ("apps/v1", "Deployment", "hub"))]
@@ -87,6 +139,7 @@ async def test_a_config_yaml_is_installed_upgraded_rolled_back_and_uninstalled_w
     listing = await releases.client.list("v1", "Secret", releases.namespace)
     assert [item["metadata"]["name"] for item in listing.items] == ["hub"]
     assert (await releases.client.list("coordination.k8s.io/v1", "Lease", releases.namespace)).items == []
+    assert await anns() == hers
 
 
 def variables(deployment):
