@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 from ruamel.yaml import YAML
 
+from perijove.deploy.history import State
 from perijove.kube.client import open_client
 from perijove.kube.refs import Ref
 from perijove.testing.deploying import QUICK, Releases, config_text
@@ -46,13 +47,17 @@ async def until_condition(releases, kind, reason="", *, seconds=60):
         raise AssertionError(f"{await conditions(releases)}\n{await said(releases)}") from None
 
 
+async def controllers(releases):
+    """Their pods."""
+    labels = "app.kubernetes.io/name=perijove-controller"
+    return (await releases.client.list("v1", "Pod", releases.namespace, labels=labels)).items
+
+
 async def said(releases):
     """What the controller's container printed."""
-    pods = await releases.client.list(
-        "v1", "Pod", releases.namespace, labels="app.kubernetes.io/name=perijove-controller"
-    )
-    where = [(releases.namespace, pod["metadata"]["name"], "controller") for pod in pods.items]
-    restarted = [pod["status"]["containerStatuses"][0]["restartCount"] > 0 for pod in pods.items]
+    pods = await controllers(releases)
+    where = [(releases.namespace, pod["metadata"]["name"], "controller") for pod in pods]
+    restarted = [pod["status"]["containerStatuses"][0]["restartCount"] > 0 for pod in pods]
     logs = [await releases.client.logs(*one, previous=was) for one, was in zip(where, restarted, strict=True)]
     return "\n".join(logs)
 
@@ -140,6 +145,27 @@ async def test_a_config_yaml_is_installed_upgraded_rolled_back_and_uninstalled_w
     assert [item["metadata"]["name"] for item in listing.items] == ["hub"]
     assert (await releases.client.list("coordination.k8s.io/v1", "Lease", releases.namespace)).items == []
     assert await anns() == hers
+
+
+async def test_a_controller_killed_between_two_writes_is_started_again_by_its_node_and_goes_on(helm, releases, cluster):
+    """A real process and a real SIGKILL: what it had not applied yet is, and nothing is deployed twice."""
+    assert cluster.fake, "which holds a write back for as long as it takes to kill"
+    faults, write = cluster.fake.server.faults, {"verb": "patch", "resource": "services", "name": "proxy-public"}
+    tried, held = faults.slow(0, times=1, **write), faults.hang(times=1, **write)
+    await helm.install("jhub", values(), wait=False)
+    await until(lambda: held.exhausted, seconds=60, every=0.05)
+    assert tried.exhausted, "first all is tried by a dry run"
+    assert await releases.find("v1", "Secret", "hub") is not None
+    assert await releases.find("v1", "Service", "proxy-public") is None
+    pod = (await controllers(releases))[0]["metadata"]
+    cluster.fake.kubelet.container(cluster.namespace, pod["name"], "controller").kill("Error")
+
+    await until_condition(releases, "Ready")
+    [after] = await controllers(releases)
+    assert after["metadata"]["uid"] == pod["uid"]
+    assert after["status"]["containerStatuses"][0]["restartCount"] == 1
+    assert [one.state for one in await releases.deployment().history("jhub").all()] == [State.DEPLOYED]
+    assert await releases.find("v1", "Service", "proxy-public") is not None
 
 
 def variables(deployment):

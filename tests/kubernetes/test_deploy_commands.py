@@ -10,6 +10,7 @@ import pytest
 from perijove.kube.refs import Ref
 from perijove.testing.commands import run_command
 from perijove.testing.deploying import config_text
+from perijove.testing.waiting import until
 
 
 @pytest.fixture
@@ -81,11 +82,33 @@ async def test_a_release_lives_from_deploy_to_uninstall(run, releases):
     assert "nothing is deployed by Perijove in the namespace jhub" in err
 
 
-async def test_what_was_uninstalled_comes_back_with_its_volume_and_keys(run, releases):
+async def adas(releases):
+    """What she runs and stores in the namespace."""
+    labels = {"component": "singleuser-server", "hub.jupyter.org/username": "ada"}
+    container = {"name": "notebook", "image": "busybox:1.36", "command": ["sleep", "3600"]}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    metadata = {"name": "jupyter-ada", "labels": labels}
+    await releases.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    storage = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    metadata = {"name": "claim-ada", "labels": {"component": "singleuser-storage"}}
+    await releases.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": storage})
+
+    async def runs():
+        found = await releases.get("v1", "Pod", "jupyter-ada")
+        return found if found["status"].get("phase") == "Running" else None
+
+    pod = await until(runs, seconds=30, every=0.05)
+    claim = await releases.get("v1", "PersistentVolumeClaim", "claim-ada")
+    return [pod["metadata"]["uid"], claim["metadata"]["uid"]]
+
+
+async def test_what_was_uninstalled_comes_back_with_its_volume_and_keys_and_users_never_went(run, releases):
     await run("deploy", "--no-wait", config=config_text())
+    hers = await adas(releases)
     claim = await releases.get("v1", "PersistentVolumeClaim", "hub-db-dir")
     secret = await releases.get("v1", "Secret", "hub")
     await run("uninstall", "--yes")
+    assert await adas(releases) == hers
     assert (await run("deploy", "--no-wait", config=config_text()))[0] == 0
     again = await releases.get("v1", "PersistentVolumeClaim", "hub-db-dir")
     assert again["metadata"]["uid"] == claim["metadata"]["uid"]
@@ -94,14 +117,7 @@ async def test_what_was_uninstalled_comes_back_with_its_volume_and_keys(run, rel
 
 async def test_volumes_and_servers_go_only_when_they_are_named(run, releases):
     await run("deploy", "--no-wait", config=config_text())
-    labels = {"component": "singleuser-server", "hub.jupyter.org/username": "ada"}
-    spec = {"containers": [{"name": "notebook", "image": "notebook"}], "terminationGracePeriodSeconds": 0}
-    await releases.apply(
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "jupyter-ada", "labels": labels}, "spec": spec}
-    )
-    storage = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-    metadata = {"name": "claim-ada", "labels": {"component": "singleuser-storage"}}
-    await releases.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": storage})
+    await adas(releases)
     code, _, err = await run("uninstall")
     assert code == 2
     assert "There is nobody to ask" in err
