@@ -207,11 +207,29 @@ def test_a_mistake_in_code_stays_a_problem(check):
     assert "NameError" in found["problems"][0]["message"]
 
 
-def test_a_database_without_an_address_may_be_completed_by_code_or_another_file(tried, config, tmp_path):
-    ((line, text),) = missing(tried("hub:\n  db:\n    type: postgres\n"))
-    assert (line, "hub.existingSecret" in text) == (2, True)
+@pytest.mark.parametrize("options", [(), ("--no-run",), ("--target", "kubernetes", "--no-run")])
+def test_a_database_without_an_address_is_a_problem_said_once(check, options):
+    code, found = check("hub:\n  db:\n    type: postgres\n", *options)
+    assert code == 2
+    (problem,) = found["problems"]
+    assert (problem["path"], problem["line"]) == ("hub.db.url", 2)
+    assert "postgresql://user@host" in problem["remedy"]
+
+
+def test_a_database_without_an_address_may_be_completed_by_code_or_a_secret(tried, config, tmp_path):
+    ((_, text),) = missing(tried("hub:\n  existingSecret: own\n  db:\n    type: postgres\n"))
+    assert "hub.existingSecret" in text
     code = "hub: {db: {type: other}, extraConfig: {a: 'c.JupyterHub.db_url = \"sqlite:////x.db\"'}}"
+    ((_, text),) = missing(tried(code, run_code=False))
+    assert "code" in text
+    assert tried(code).problems == ()
     assert compile_config(load([config(code)]), data_dir=tmp_path, environment={}).options.db_url
+
+
+def test_an_address_that_nobody_can_connect_to_is_not_rendered_either(check):
+    code, found = check("hub: {db: {type: postgres, url: 'postgers://a@b/c'}}", "--target", "kubernetes")
+    assert code == 2
+    assert [problem["path"] for problem in found["problems"]] == ["hub.db.url"]
 
 
 # -- the command ---------------------------------------------------------------------------------

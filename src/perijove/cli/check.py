@@ -100,7 +100,9 @@ def _examine(loaded: "Loaded", target: Target, *, run_code: bool) -> Found:
     if target is Target.LOCAL or not loaded.files:
         return found
     problems, notes = _rendering(loaded)
-    return Found((*found.problems, *problems), (*found.notes, *notes), found.traits)
+    # Both ways may find the same.
+    everything = tuple(dict.fromkeys((*found.problems, *problems)))
+    return Found(everything, tuple(dict.fromkeys((*found.notes, *notes))), found.traits)
 
 
 def _rendering(loaded: "Loaded") -> "tuple[tuple[Problem, ...], tuple[Note, ...]]":

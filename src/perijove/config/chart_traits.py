@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from perijove.config import keys, singleuser_traits
 from perijove.config.database import DatabaseURLError, async_url
+from perijove.config.database_keys import unusable_url
 from perijove.config.fluent import FluentConfig
 from perijove.config.loaded import Loaded
 from perijove.config.local import IMPLIED_SPAWNER
@@ -95,15 +96,12 @@ def _database(config: FluentConfig, loaded: Loaded, data_dir: Path, result: Char
         config.JupyterHub.db_url = "sqlite://"
         return
     if not database.url:
-        # `hub.config` or code may still say where it is: see `missing_database`.
+        # `hub.config` or code may still say where it is.
         return
-    path: KeyPath = ("hub", "db", "url")
-    at = loaded.given.nearest(path).where
     try:
         config.JupyterHub.db_url = async_url(database.url, data_dir, database.password or "")
     except DatabaseURLError as exc:
-        remedy = f"did you mean {exc.corrected} ?" if exc.corrected else ""
-        result.problems.append(Problem(path, str(exc), at, remedy=remedy))
+        result.problems.append(unusable_url(loaded, exc))
 
 
 def _https(https: HTTPS, loaded: Loaded, data_dir: Path, result: ChartTraits) -> dict[str, Any]:
@@ -148,17 +146,6 @@ def _manual_certificate(https: HTTPS, loaded: Loaded, data_dir: Path, result: Ch
         file.write_text(text, encoding="utf-8")
         files[option] = str(file)
     return {**files, "hosts": list(https.hosts)} if files else {}
-
-
-def missing_database(config: FluentConfig, loaded: Loaded) -> Problem | None:
-    """After code ran: a server was asked for, and nobody said where. A file in its place would be lost data."""
-    kind = loaded.settings.hub.db.type
-    if kind.startswith("sqlite") or config.JupyterHub.get("db_url"):
-        return None
-    path: KeyPath = ("hub", "db", "url")
-    remedy = "add hub.db.url, as in postgresql://user@host:5432/jupyterhub"
-    text = f"hub.db.type is {kind}, but there is no hub.db.url"
-    return Problem(path, text, loaded.given.nearest(path).where, remedy=remedy)
 
 
 def finish(config: FluentConfig, loaded: Loaded) -> None:

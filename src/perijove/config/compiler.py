@@ -9,7 +9,7 @@ from typing import Any, Final
 from traitlets.config import Config
 
 import z2jh
-from perijove.config import chart_traits, cluster, extra_files, local
+from perijove.config import chart_traits, cluster, database_keys, extra_files, local
 from perijove.config.app_options import read_options
 from perijove.config.class_traits import unknown_classes, unknown_traits
 from perijove.config.compile import Compiled, Target
@@ -187,8 +187,8 @@ class Compiler:
     def _finish(self) -> Config:
         self._admin_users()
         self._old_spawner_traits()
-        problem = chart_traits.missing_database(self.config, self.loaded)
-        if problem and self.run_code:
+        problem = database_keys.missing_url(self.loaded)
+        if problem and not self.config.JupyterHub.get("db_url"):
             self._absent(problem)
         chart_traits.finish(self.config, self.loaded)
         if self.target == "local":
@@ -196,10 +196,18 @@ class Compiler:
         return self.config.finished()
 
     def _absent(self, problem: Problem) -> None:
-        """In a trial another file, or a Secret, may still say it."""
+        """In a trial a Secret that is not here, or code that was not run, may still say it."""
         if not self.trial:
             raise ConfigError([problem], self.notes)
-        text = f"{problem.message}; another file or hub.existingSecret must say it"
+        not_run = self.interrupted or not self.run_code
+        if self.settings.hub.existing_secret:
+            elsewhere = "hub.existingSecret"
+        elif not_run and database_keys.has_code(self.settings):
+            elsewhere = "code, which was not run,"
+        else:
+            self.problems.append(problem)
+            return
+        text = f"{problem.message}; {elsewhere} must say it"
         self.notes.append(Note(NoteKind.MISSING, text, problem.path, problem.position))
 
     def _report(self, traits: Config, options: HubOptions) -> TraitReport:

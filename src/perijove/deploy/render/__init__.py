@@ -11,6 +11,7 @@ from perijove.config.loaded import Loaded
 from perijove.config.problems import ConfigError, Note
 from perijove.deploy.release import GeneratedSecrets, Release
 from perijove.deploy.render import (
+    database,
     entrances,
     https,
     hub,
@@ -46,6 +47,7 @@ class Rendered:
 def render(loaded: Loaded, release: Release, secrets: GeneratedSecrets) -> Rendered:
     """Raises `ConfigError` where the configuration asks for what cannot be."""
     scope = Scope(loaded, release, secrets)
+    database.look(scope)
     hub_secret, hub_config = hub_values.manifests(scope)
     tls = https.read(scope)
     found = [

@@ -5,7 +5,10 @@ hub, which is stopped before its successor starts.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from perijove.config import database_keys
+from perijove.config.database import DatabaseURLError, async_url
 from perijove.config.schema.settings import Settings
 from perijove.deploy.render.scope import Scope
 
@@ -30,6 +33,19 @@ def is_shared(settings: Settings) -> bool:
 
 def uses_claim(settings: Settings) -> bool:
     return settings.hub.db.type == "sqlite-pvc"
+
+
+def look(scope: Scope) -> None:
+    """Say what no hub could start with, unless code or a Secret that is not here may make up for it."""
+    hub = scope.settings.hub
+    missing = database_keys.missing_url(scope.loaded)
+    if missing and not hub.existing_secret and not database_keys.has_code(scope.settings):
+        scope.problems.append(missing)
+    if hub.db.type not in ("sqlite-pvc", "sqlite-memory"):
+        try:
+            async_url(hub.db.url or "", Path())
+        except DatabaseURLError as error:
+            scope.problems.append(database_keys.unusable_url(scope.loaded, error))
 
 
 def replicas(scope: Scope) -> int:
