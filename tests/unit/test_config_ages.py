@@ -322,3 +322,17 @@ def test_a_file_that_is_no_text_is_told_so_without_showing_it(tmp_path, content,
     with pytest.raises(ConfigError, match=words) as caught:
         load([file])
     assert "\0" not in str(caught.value)
+
+
+def test_a_class_inside_of_the_application_is_the_class_itself(settings):
+    """traitlets finds `c.JupyterHub.Authenticator.…`: the authenticator is made by the application."""
+    config = settings("""
+        hub:
+          config:
+            JupyterHub:
+              authenticator_class: github
+              Authenticator: {admin_users: [ada], allowed_users: [bob]}
+            Authenticator: {allowed_users: [eve]}
+    """).hub.config
+    assert config["JupyterHub"] == {"authenticator_class": "github"}
+    assert config["Authenticator"] == {"admin_users": ["ada"], "allowed_users": ["eve"]}

@@ -330,6 +330,12 @@ def test_secrets_are_read_from_the_environment_as_jupyterhub_does(compiled):
     assert options.proxy_token == "tok"
 
 
+def test_thirty_two_letters_are_a_key_as_they_are(compiled):
+    letters = "a-sentence-of-thirty-two-letters"
+    options = compiled(f"hub: {{config: {{CryptKeeper: {{keys: [{letters}]}}}}}}").options
+    assert options.crypt_keys == (letters.encode(),)
+
+
 @pytest.mark.parametrize(
     ("config", "open_"),
     [

@@ -29,7 +29,7 @@ def cookie_secret(text: str) -> bytes:
 
 
 def crypt_keys(text: str) -> tuple[bytes, ...]:
-    """`JUPYTERHUB_CRYPT_KEY`: keys of 32 bytes, in hex or base64, divided by `;`; the first encrypts."""
+    """`JUPYTERHUB_CRYPT_KEY`: keys of 32 bytes, plain, in hex or base64, divided by `;`; the first encrypts."""
     return tuple(crypt_key(part.strip()) for part in text.split(";") if part.strip())
 
 
@@ -38,6 +38,9 @@ def crypt_key(given: str | bytes) -> bytes:
     if isinstance(given, bytes) and len(given) == _KEY_BYTES:
         return given
     text = given.decode(errors="replace") if isinstance(given, bytes) else given
+    if len(text) == _KEY_BYTES and text.isascii():
+        # 32 letters of somebody's choice are a key to JupyterHub too: what it encrypted must stay readable.
+        return text.encode()
     if re.fullmatch(r"[0-9a-fA-F]{64}", text):
         return bytes.fromhex(text)
     try:

@@ -235,6 +235,7 @@ def _classes(tree: Rewrite) -> None:
     for section in ("GenericOAuthenticator", "OAuthenticator"):
         for trait, why in _GONE_TRAITS.items():
             tree.drop(("hub", "config", section, trait), why)
+    _inside_of_application(tree)
     config = tree.root.at(("hub", "config"))
     if config is None or not isinstance(config.value, dict):
         return
@@ -258,6 +259,17 @@ def _classes(tree: Rewrite) -> None:
         tree.take(setting)
         tree.put(setting, scalar(new, node))
         tree.note(setting, node, f"`authenticator_class: {node.value}` is `{new}`, which JupyterHub has itself")
+
+
+def _inside_of_application(tree: Rewrite) -> None:
+    """`JupyterHub: Authenticator: …`: to traitlets, the authenticator that belongs to the application; we have one."""
+    application = ("hub", "config", "JupyterHub")
+    node = tree.root.at(application)
+    if node is None or not isinstance(node.value, dict):
+        return
+    for name, inner in list(node.value.items()):
+        if name[:1].isupper() and isinstance(inner.value, dict):
+            tree.move((*application, name), (*application[:-1], name))
 
 
 def _listed(tree: Rewrite, path: tuple[str, ...]) -> None:
