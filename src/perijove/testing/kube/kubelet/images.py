@@ -33,6 +33,8 @@ class Images:
     missing: set[str] = field(default_factory=lambda: {"*.invalid/*"})
     # How long a pull takes, by pattern; nodes keep what they pulled.
     pull_seconds: dict[str, float] = field(default_factory=dict)
+    # Patterns of pulls that neither come nor fail, until they are taken out of here.
+    held: set[str] = field(default_factory=set)
     _pulled: set[str] = field(default_factory=set)
 
     def find(self, name: str) -> Image:
@@ -43,6 +45,9 @@ class Images:
 
     def is_missing(self, name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in self.missing)
+
+    def is_held(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self.held)
 
     def is_present(self, name: str) -> bool:
         return name in self._pulled
