@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 
 import pytest
 
@@ -124,6 +125,38 @@ async def test_a_pod_that_is_gone_is_told_from_what_the_cluster_remembers(server
     _, out, err = await events("ann")
     assert "There is no pod of ann. The last warning:" in err
     assert "pod jupyter-ann Failed" in out
+
+
+# What a hub writes, in the words of its own logging.
+HUB = """
+from structlog import get_logger
+from perijove.lib import log
+log.configure(json={json})
+write = get_logger("perijove.reconcile.starting").warning
+quota = 'pods "jupyter-{{}}" is forbidden: exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1'
+for user in ("ann", "bob"):
+    short = "The server does not fit into what is left of the quota."
+    write("server start failed", user=user, server="", reason="quota", message=short, details=quota.format(user))
+write("server had a mishap", user="ann", server="gpu", reason="oom", message="It needed more memory.", details="")
+"""
+
+
+@pytest.mark.parametrize("json_lines", [False, True], ids=["console", "json"])
+async def test_of_a_pod_that_the_cluster_refused_to_make_the_hub_tells_why(server, pods, events, tmp_path, json_lines):
+    """There is no event of what was never made. Mishaps of servers that run on are told as well."""
+    program = tmp_path / "hub.py"
+    program.write_text(HUB.format(json=json_lines))
+    await server("", f"exec {sys.executable} {program}", name="hub-1", component="hub")
+    await pods.until_phase("Succeeded", "hub-1")
+    code, out, err = await events("ann")
+    assert code == 0
+    assert err.startswith("cause: There is no pod of ann. The hub said: server start failed: The server does not fit")
+    assert 'pods "jupyter-ann" is forbidden: exceeded quota: small, requested: pods=1' in err
+    assert "hub server had a mishap gpu: It needed more memory." in out
+    assert "bob" not in out + err
+    _, out, _ = await events("ann/gpu")
+    assert "start failed" not in out
+    assert "mishap" in out
 
 
 async def test_the_hubs_and_the_proxys_lines_are_had_as_they_are(server, pods, logs):

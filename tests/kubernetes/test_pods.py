@@ -104,7 +104,7 @@ async def test_a_start_beyond_the_quota_says_so(hub):
     await hub.cluster.core.create_namespaced_resource_quota(hub.cluster.namespace, quota)
     failure = await hub.failure()
     assert failure.reason == "quota"
-    assert "exceeded quota: none" in failure.details
+    assert "exceeded quota: none" in failure.details.splitlines()[0]
 
 
 async def test_a_pod_that_no_machine_takes_is_given_up_when_nobody_helps(hub):

@@ -3,12 +3,13 @@
 The cause is found by the same rules as the hub's own, so that an operator and an admin read the same.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from perijove.kube.client import Client
 from perijove.kube.refs import Object
+from perijove.operate.hub_lines import Told, told_by_the_hub
 from perijove.operate.naming import Naming
 from perijove.operate.pod_logs import last_lines
 from perijove.operate.subjects import Subject, claims_of, pods_of
@@ -27,11 +28,15 @@ class Entry:
     warning: bool = False
     # After everything else of its second: known to the second, and the last of it.
     last: bool = field(default=False, repr=False)
+    # Of the last line of what ended: written before, and stamped by its node perhaps in the second after.
+    not_before: str = field(default="", repr=False)
 
     @property
     def order(self) -> str:
         # A whole second is before its parts only without the letter at the end. What has no time is of now.
         time = self.time.rstrip("Z")
+        if time and self.not_before:
+            time = max(time, self.not_before.rstrip("Z"))
         return f"{time}~" if self.last or not time else time
 
     def as_dict(self) -> dict[str, Any]:
@@ -56,16 +61,20 @@ async def read_story(
     previous: bool = False,
     since_seconds: float | None = None,
 ) -> Story:
+    """The first of the namespaces is the hub's."""
     pods = await pods_of(client, namespaces, subject)
     events = await _events(client, namespaces, subject, naming, pods)
+    told = await told_by_the_hub(client, namespaces[0], subject, since_seconds) if subject.user else []
     entries = [event_entry(event) for event in events]
+    entries += [Entry(one.time, "hub", one.text, warning=True) for one in told]
     for pod in pods:
-        entries += status_entries(pod)
+        lines = []
         if log_lines:
             lines = await last_lines(client, pod, count=log_lines, previous=previous, since_seconds=since_seconds)
-            entries += [Entry(line.time, f"{pod['metadata']['name']}/{line.container}", line.text) for line in lines]
+        own = [Entry(line.time, f"{pod['metadata']['name']}/{line.container}", line.text) for line in lines]
+        entries += [*own, *status_entries(pod, {entry.source: entry.time for entry in own})]
     entries.sort(key=lambda entry: entry.order)
-    return Story(_cause(subject, pods, events), [pod["metadata"]["name"] for pod in pods], entries)
+    return Story(_cause(subject, pods, events, told), [pod["metadata"]["name"] for pod in pods], entries)
 
 
 async def _events(
@@ -113,8 +122,8 @@ def event_time(event: Object) -> str:
     return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or made or "")
 
 
-def status_entries(pod: Object) -> list[Entry]:
-    """What containers do now, and how they ended before."""
+def status_entries(pod: Object, written: Mapping[str, str]) -> list[Entry]:
+    """What containers do now, and how they ended before. `written` is the time of what each wrote last."""
     status, name = pod.get("status") or {}, pod["metadata"]["name"]
     entries = []
     for one in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
@@ -122,7 +131,9 @@ def status_entries(pod: Object) -> list[Entry]:
         for which in ("lastState", "state"):
             state = one.get(which) or {}
             if ended := state.get("terminated"):
-                entries.append(_ended(source, ended))
+                # Lines of a run after this one come after it.
+                is_newest = which == "state" or "waiting" in (one.get("state") or {})
+                entries.append(_ended(source, ended, written.get(source, "") if is_newest else ""))
             elif waiting := state.get("waiting"):
                 words = f"waits: {waiting.get('reason', '')} {waiting.get('message') or ''}".rstrip()
                 entries.append(Entry("", source, words, waiting.get("reason") != "ContainerCreating"))
@@ -131,18 +142,21 @@ def status_entries(pod: Object) -> list[Entry]:
     return entries
 
 
-def _ended(source: str, ended: Object) -> Entry:
+def _ended(source: str, ended: Object, not_before: str) -> Entry:
     reason, code = ended.get("reason") or "", ended.get("exitCode")
     words = f"ended: {reason}, exit code {code}" if reason else f"ended: exit code {code}"
     if message := str(ended.get("message") or "").strip():
         words += f": {message}"
-    return Entry(str(ended.get("finishedAt") or ""), source, words, bool(code), last=True)
+    return Entry(str(ended.get("finishedAt") or ""), source, words, bool(code), last=True, not_before=not_before)
 
 
-def _cause(subject: Subject, pods: Sequence[Object], events: Sequence[Object]) -> str:
+def _cause(subject: Subject, pods: Sequence[Object], events: Sequence[Object], told: Sequence[Told]) -> str:
     if subject.component or not subject.user:
         return ""
     if not pods:
+        if failures := [one.text for one in told if one.failed]:
+            # What the cluster refused to make has no events.
+            return f"There is no pod of {subject}. The hub said: {failures[-1]}"
         warnings = [event for event in events if event.get("type") == "Warning"]
         last = f" The last warning: {warnings[-1].get('message') or warnings[-1].get('reason')}" if warnings else ""
         return f"There is no pod of {subject}.{last}"

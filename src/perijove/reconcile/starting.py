@@ -246,6 +246,8 @@ class Start:
             server=row.name,
             reason=error.reason,
             message=error.message,
+            # The cluster's answer. What follows may be lines of the user's own server.
+            details=error.details.partition("\n")[0],
         )
 
 
