@@ -1,7 +1,7 @@
 """What was deployed before: each revision's manifests, in a Secret, because Secrets are among them.
 
 A revision is written before anything of it is applied, as `pending`; one that stays so was interrupted. The
-ten last are kept, and always the last that came up.
+ten last are kept, and always the last that came up before the present one.
 """
 
 import base64
@@ -123,7 +123,9 @@ class History:
         for one in known:
             if one.number != revision.number and one.state in (State.DEPLOYED, State.PENDING):
                 await self.mark(one, State.SUPERSEDED)
-        last_good = next((one.number for one in known if one.state is State.SUPERSEDED), 0)
+        # To go back to. As listed before: what was deployed until now counts, and is often the only one.
+        good = (State.DEPLOYED, State.SUPERSEDED)
+        last_good = next((one.number for one in known if one.number != revision.number and one.state in good), 0)
         for one in known[_KEPT:]:
             if one.number != last_good:
                 await self.client.delete(Ref.of(one.item), uid=one.item["metadata"]["uid"])
