@@ -12,11 +12,11 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY requirements/run.txt requirements/run.txt
 RUN python -m venv /opt/perijove \
     && /opt/perijove/bin/pip install --no-input --require-hashes --no-deps --only-binary=:all: -r requirements/run.txt
-# Afterwards: a change of the code does not install everything again.
+# Afterwards: a change of the code does not install everything again. What only builds stays behind.
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN /opt/perijove/bin/pip install --no-input --no-deps --no-build-isolation . \
-    && /opt/perijove/bin/python -m compileall -q /opt/perijove/lib
+    && /opt/perijove/bin/pip uninstall --yes editables hatchling pathspec pluggy tomlkit trove-classifiers
 
 FROM python:${PYTHON}
 # Process 1 has to pass signals on and reap what spawners leave behind.
@@ -34,6 +34,9 @@ ENV PATH=/opt/perijove/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1
 WORKDIR /srv/jupyterhub
 USER 1000:1000
-EXPOSE 8000 8081
+# Of the proxy, the hub, and the proxy with a certificate.
+EXPOSE 8000 8081 8443
+# At which hub, proxy and controller finish what they are at.
+STOPSIGNAL SIGTERM
 ENTRYPOINT ["tini", "--"]
 CMD ["perijove", "--help"]

@@ -59,6 +59,23 @@ def test_it_is_small_pinned_and_not_root():
     assert of("HEALTHCHECK") == []
 
 
+def for_the_build_only():
+    """What the lock has for the backend and nothing else."""
+    lock = re.sub(r"(?m)^ +--hash.*\n", "", (ROOT / "requirements" / "run.txt").read_text())
+    wanted = {"hatchling", "perijove (pyproject.toml:build)"}
+    for name, why in re.findall(r"(?m)^([a-z0-9-]+)==.*\n((?: +#.*\n)+)", lock):
+        if {word.strip().removeprefix("via").strip() for word in why.replace("#", "").splitlines()} - {""} <= wanted:
+            yield name
+
+
+def test_what_builds_does_not_come_into_the_image_and_the_rest_ends_when_told():
+    (removed,) = [words for rest in of("RUN", stage=0) for words in rest.split("&&") if "pip uninstall" in words]
+    assert set(shlex.split(removed)[3:]) == set(for_the_build_only())
+    assert "--require-hashes" in of("RUN", stage=0)[0]
+    assert of("STOPSIGNAL") == ["SIGTERM"]
+    assert not any(word in rest for rest in of("RUN") for word in ("gcc", "build-essential", "git ", "-dev"))
+
+
 def copied():
     """What goes from this checkout into the image."""
     return [word for rest in of("COPY", stage=0) for word in rest.split()[:-1]]
