@@ -72,7 +72,9 @@ Logs = Annotated[LogFormat, typer.Option("--log-format", help="Logs for a person
 Debug = Annotated[bool, typer.Option("--debug", help="Log more.")]
 HubIP = Annotated[
     str | None,
-    typer.Option("--hub-ip", help="Address the hub listens on.", show_default="127.0.0.1", callback=address),
+    typer.Option(
+        "--hub-ip", help="Address the hub listens on; `*` is every one.", show_default="127.0.0.1", callback=address
+    ),
 ]
 HubPort = Annotated[
     int | None,
