@@ -21,9 +21,9 @@ _ALPHABET: Final = string.ascii_letters + string.digits
 
 
 def cookie_secret(text: str) -> bytes:
-    """64 hex digits as bytes. Raises ValueError saying what is wrong."""
+    """64 hex digits as bytes, or more: old guides made 128. Raises ValueError saying what is wrong."""
     stripped = text.strip()
-    if not re.fullmatch(r"[0-9a-fA-F]+", stripped) or len(stripped) != 2 * _KEY_BYTES:
+    if not re.fullmatch(r"([0-9a-fA-F]{2})+", stripped) or len(stripped) < 2 * _KEY_BYTES:
         raise ValueError(f"{2 * _KEY_BYTES} hex digits, as `openssl rand -hex 32` makes them")
     return bytes.fromhex(stripped)
 

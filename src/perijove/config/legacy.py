@@ -7,7 +7,7 @@ both given, the new one wins. `auth.*` has its own module, `legacy_auth.py`.
 from typing import Final
 
 from perijove.config.legacy_auth import translate_auth
-from perijove.config.problems import dotted
+from perijove.config.problems import Problem, dotted
 from perijove.config.rewrite import Rewrite, is_empty, scalar
 from perijove.config.yaml import Node
 
@@ -100,6 +100,7 @@ def translate(root: Node) -> Rewrite:
     for part in ("hub", "singleuser"):
         # Before the policy for pulling it, which goes below it.
         _image(tree, (part, "image"))
+    _user_ids(tree)
     for old, new in _OLD:
         tree.move(_path(old), _path(new))
     for emptied in (("token",), ("hub", "rbac")):
@@ -120,6 +121,17 @@ def translate(root: Node) -> Rewrite:
     _database(tree)
     _classes(tree)
     return tree
+
+
+def _user_ids(tree: Rewrite) -> None:
+    """They go below keys that take anything, where nothing would tell of a word in a number's place."""
+    for path in (("hub", "uid"), ("hub", "fsGid")):
+        node = tree.root.at(path)
+        if node is not None and isinstance(node.value, str) and node.value:
+            text = f'this is the string "{node.value}"'
+            remedy = "write the number without quotes, or null"
+            tree.problems.append(Problem(path, text, node.where, "a whole number", remedy))
+            tree.take(path)
 
 
 def _extra_config(tree: Rewrite) -> None:

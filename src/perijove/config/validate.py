@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from perijove.config.app_traits import APP_TRAITS
 from perijove.config.merge import coalesce
 from perijove.config.problems import KeyPath, Note, NoteKind, Problem, ProblemKind, dotted, is_secret, nearest
 from perijove.config.schema.base import KUBERNETES, Section
@@ -29,6 +30,12 @@ SPAWNER_TRAITS = frozenset(
         "supplemental_gids", "user_namespace_template", "working_dir",
     }
 )  # fmt: skip
+# What such a value looks like when only its quotes are wrong.
+_UNQUOTED: Final = {
+    "bool_type": re.compile("true|false|yes|no|on|off", re.IGNORECASE),
+    "int_type": re.compile(r"[-+]?\d+"),
+    "float_type": re.compile(r"[-+]?\d+(\.\d*)?"),
+}
 _EXPECTED = {
     "string_type": "a string",
     "bool_type": "true or false",
@@ -190,7 +197,9 @@ def _type_remedy(kind: str, node: Node) -> str:
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f'write it in quotes: "{node.text}"'
     if kind in ("bool_type", "int_type", "float_type") and isinstance(value, str):
-        return f"remove the quotes: {node.text}" if re.fullmatch(r"[-\w.]+", value) else ""
+        if value.lower() in ("none", "null", "nil"):
+            return "write null, or leave the line out"
+        return f"remove the quotes: {node.text}" if _UNQUOTED[kind].fullmatch(value) else ""
     if kind == "list_type" and isinstance(value, str | int | float | bool):
         return f"write it as a list: [{node.text}]"
     if kind.startswith(("model", "dict")) and value is None:
@@ -235,6 +244,8 @@ def _unknown_key(root: Node, path: KeyPath, node: Node) -> Problem:
         kind = kind if kind is ProblemKind.MISPLACED_AMONG_CLASSES else ProblemKind.UNKNOWN
     elif path[:-1] == ("singleuser",) and (trait := _snake(name)) in SPAWNER_TRAITS:
         remedy = f"as a trait of the spawner it is `hub.config.KubeSpawner.{trait}`"
+    elif path[:-1] == ("hub",) and (trait := _snake(name)) in APP_TRAITS:
+        remedy = f"as a trait of the application it is `hub.config.JupyterHub.{trait}`"
     else:
         close = nearest(name, known)
         remedy = f"did you mean `{close}`?" if close else ""

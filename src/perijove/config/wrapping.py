@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from perijove.config.problems import ConfigError, KeyPath, Note, NoteKind, Problem, dotted
+from perijove.config.schema.settings import Settings
+from perijove.config.validate import section_fields
 from perijove.config.yaml import Document, Node
 
 # What only z2jh's values have at their top.
@@ -57,11 +59,16 @@ def _candidates(root: Node) -> Iterator[Wrapped]:
     """Below the chart's name, at most two deep; below any other name where it can be nothing else."""
     for name, node in _items(root):
         keys = _keys(node)
-        if (name == _CHART and keys & _SECTIONS) or len(keys & {"hub", "proxy", "singleuser"}) > 1:
+        if (name == _CHART and _are_values(keys)) or len(keys & {"hub", "proxy", "singleuser"}) > 1:
             yield Wrapped((name,), node)
         inner = node.at((_CHART,))
-        if inner is not None and _keys(inner) & _SECTIONS:
+        if inner is not None and _are_values(_keys(inner)):
             yield Wrapped((name, _CHART), inner)
+
+
+def _are_values(keys: set[str]) -> bool:
+    """Below the chart's name: a file over another one may set nothing but `ingress`."""
+    return bool(keys & _SECTIONS) or bool(keys and keys <= section_fields(Settings).keys())
 
 
 def _in_object(root: Node) -> Wrapped:

@@ -59,7 +59,7 @@ def release_name_of(manifest: Mapping[str, Any]) -> str | None:
 class GeneratedSecrets:
     """Made at the first installation and kept ever after; the configuration may override each."""
 
-    # 64 hex digits: 32 bytes that sign cookies.
+    # 64 hex digits or more: 32 bytes that sign cookies.
     cookie_secret: str = field(repr=False)
     # What hub and proxies know each other by.
     auth_token: str = field(repr=False)
@@ -86,7 +86,7 @@ class GeneratedSecrets:
 
 def _cookie_secret(text: str) -> str:
     # Some releases held other text, which cannot sign here; new cookies cost a login each.
-    return text if re.fullmatch(r"[0-9a-fA-F]{64}", text) else ""
+    return text if re.fullmatch(r"([0-9a-fA-F]{2}){32,}", text) else ""
 
 
 def _entry(data: Mapping[str, str], name: str) -> str:

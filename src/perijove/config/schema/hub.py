@@ -141,7 +141,8 @@ class HubFile(ExtraFile):
     def _one_content(self) -> Self:
         given = [self.data, self.string_data, self.binary_data]
         if sum(content is not None for content in given) != 1:
-            raise expected("exactly one of data, stringData and binaryData")
+            remedy = "add `stringData: |` and the content, here or in another file given as well"
+            raise expected("exactly one of data, stringData and binaryData", remedy)
         return self
 
 

@@ -5,6 +5,8 @@ The defaults are z2jh's. What comes out is frozen; where a key has several shape
 
 from typing import Any, Literal
 
+from pydantic import field_validator
+
 from perijove.config.schema.base import Labels, Secrets, Section, key
 from perijove.config.schema.hub import Hub
 from perijove.config.schema.pod import Image, image_key
@@ -38,6 +40,12 @@ class Ingress(Section):
     path_type: Literal["Prefix", "Exact", "ImplementationSpecific"] = key("Prefix", "Type of the path.")
     tls: list[dict[str, Any]] = key([], "TLS settings.")
     extra_paths: list[dict[str, Any]] = key([], "Further paths.")
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _any_host(cls, hosts: Any) -> Any:
+        """The chart made a rule without a host of a null; what `- ` and nothing behind it is."""
+        return ["" if host is None else host for host in hosts] if isinstance(hosts, list) else hosts
 
 
 class Gateway(Section):
