@@ -23,7 +23,7 @@ def missing_url(loaded: Loaded) -> Problem | None:
     application = loaded.settings.hub.config.get("JupyterHub") or {}
     if kind.startswith("sqlite") or loaded.settings.hub.db.url or application.get("db_url"):
         return None
-    remedy = "add hub.db.url, as in postgresql://user@host:5432/jupyterhub"
+    remedy = "add hub.db.url, here or in another file given as well, as in postgresql://user@host:5432/jupyterhub"
     text = f"hub.db.type is {kind}, but there is no hub.db.url"
     return Problem(_URL, text, loaded.given.nearest(_URL).where, remedy=remedy)
 
