@@ -203,15 +203,14 @@ async def test_a_pod_of_the_hub_before_is_noticed_as_fast_as_ours(stand, pods, c
 
 async def test_a_hub_restarted_while_an_image_cannot_be_pulled_ends_that_start_too(stand, pods, cluster):
     """The image is held back until nobody is there to see that it does not come."""
-    held = cluster.fake.kubelet.images.held
-    held.add("registry.invalid/*")
+    release = cluster.fake.kubelet.images.held["registry.invalid/*"] = asyncio.Event()
     hub = await stand.hub()
     await stand.api("POST", "/users/jon")
     await stand.api("POST", "/users/jon/server", {"profile": "broken"})
     await until(lambda: pods.find("jupyter-jon"), seconds=SECONDS)
     await pods.until_event("Pulling", "jupyter-jon")
     hub.kill()
-    held.clear()
+    release.set()
     await pods.until_waiting("ImagePullBackOff", "jupyter-jon")
     stand.expire_leases()
     await stand.hub()

@@ -126,8 +126,7 @@ class Container:
             self._say("Pulled", f'Container image "{image}" already present on machine')
             return
         self._say("Pulling", f'Pulling image "{image}"')
-        while images.is_held(image):
-            await asyncio.sleep(self.pod.kubelet.pace.step_seconds)
+        await images.released(image)
         attempt = 0
         while images.is_missing(image):
             await self._failed_pull(image, attempt)

@@ -1,5 +1,6 @@
 """What images would hold. Nothing is pulled: containers see this machine's files, and an image says only what runs."""
 
+import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,8 +34,8 @@ class Images:
     missing: set[str] = field(default_factory=lambda: {"*.invalid/*"})
     # How long a pull takes, by pattern; nodes keep what they pulled.
     pull_seconds: dict[str, float] = field(default_factory=dict)
-    # Patterns of pulls that neither come nor fail, until they are taken out of here.
-    held: set[str] = field(default_factory=set)
+    # By pattern: pulls that neither come nor fail until this is set.
+    held: dict[str, asyncio.Event] = field(default_factory=dict)
     _pulled: set[str] = field(default_factory=set)
 
     def find(self, name: str) -> Image:
@@ -46,8 +47,10 @@ class Images:
     def is_missing(self, name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in self.missing)
 
-    def is_held(self, name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in self.held)
+    async def released(self, name: str) -> None:
+        for pattern, event in list(self.held.items()):
+            if fnmatchcase(name, pattern):
+                await event.wait()
 
     def is_present(self, name: str) -> bool:
         return name in self._pulled
