@@ -305,6 +305,8 @@ async def test_a_servers_own_token_opens_itself_and_nothing_more(hub, server):
     assert me["scopes"] == [
         f"access:servers!server={server.user}/",
         f"read:users:activity!user={server.user}",
+        f"read:users:groups!user={server.user}",
+        f"read:users:name!user={server.user}",
         f"users:activity!user={server.user}",
     ]
     assert (await hub.api("DELETE", f"/users/{server.user}/server", token=token))[0] in (403, 404)

@@ -103,7 +103,7 @@ async def test_a_frozen_server_is_given_up_in_time_and_memory_is_not_trusted_mea
         waiting = asyncio.gather(names(store), *(add_user(store, f"lost{n}") for n in range(5)), return_exceptions=True)
         await until(lambda: said, seconds=2)
         assert said == ["broken"]
-        assert [type(error) for error in await waiting] == [Unavailable] * 6
+        assert all(isinstance(error, Unavailable) for error in await waiting)
         assert loop.time() - began < 8, "waiters are not made to wait one after another"
     finally:
         server.thaw()

@@ -315,11 +315,12 @@ async def test_a_listener_that_hangs_up_leaves_nothing_behind(inside, root):
     hurry(inside, slow_spawn_timeout_seconds=0)
     inside.behaviour.hold_start = asyncio.Event()
     await root("POST", "/users/ann/server")
-    before = len(inside.hub.bus._subscriptions)
+    waiting = inside.hub.bus._by_key
+    assert not waiting
     listener = asyncio.create_task(root("GET", "/users/ann/server/progress"))
-    await until(lambda: len(inside.hub.bus._subscriptions) > before)
+    await until(lambda: waiting)
     listener.cancel()
-    await until(lambda: len(inside.hub.bus._subscriptions) == before)
+    await until(lambda: not waiting)
     inside.behaviour.hold_start.set()
 
 

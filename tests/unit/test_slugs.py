@@ -9,8 +9,9 @@ from kubespawner.slugs import is_valid_label
 from perijove.domain import slugs
 from perijove.plugins.kube_claims import decoded
 
+# Control characters are in nobody's name (`domain.names`).
 NAMES = st.one_of(
-    st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=80),
+    st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=80),
     st.from_regex(r"[A-Za-z0-9@._-]{1,70}", fullmatch=True),
     st.from_regex(r"[a-z0-9-]{60,66}", fullmatch=True),
 )

@@ -71,6 +71,14 @@ def _roomy_memory() -> str | None:
     return None
 
 
+def _stands_still(process: psutil.Process) -> bool:
+    """Whether all its threads are stopped, or it is gone."""
+    with suppress(OSError):
+        states = (task.joinpath("stat").read_text() for task in Path(f"/proc/{process.pid}/task").iterdir())
+        return all(state.rpartition(")")[2].split()[0] in "TtZX" for state in states)
+    return True
+
+
 class DatabaseServer(ABC):
     """One server process with its directory. A context manager: started on entry, gone on exit."""
 
@@ -197,9 +205,12 @@ class DatabaseServer(ABC):
 
     def freeze(self) -> None:
         """SIGSTOP for all of it: connections stay open and nothing answers."""
-        for process in self._family():
+        family = self._family()
+        for process in family:
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
+        # A thread in the middle of a system call stops after it, and could answer until then.
+        self._until(lambda: all(map(_stands_still, family)), "did not freeze", seconds=STOP_SECONDS)
 
     def thaw(self) -> None:
         for process in self._family():
