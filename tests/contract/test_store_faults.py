@@ -1,6 +1,7 @@
 """What the store does when its server stops, dies, freezes, or when another hub falls silent in a transaction."""
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,6 +15,16 @@ from perijove.store.tail import tail_forever
 from perijove.testing.databases import DatabaseMissing, MariaDB, PostgreSQL
 from perijove.testing.tls import Authority
 from perijove.testing.waiting import until
+
+# asyncpg leaves the socket of a connection that is cancelled while it is made to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def _collected():
+    """Where it was left, and not in somebody else's test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module", params=[PostgreSQL, MariaDB])

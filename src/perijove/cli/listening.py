@@ -2,14 +2,17 @@
 
 import errno
 import ipaddress
+import random
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Final
 
 from perijove.cli.exits import CommandFailed, Exit
 
 # A burst of logins must not be refused while the loop is busy with the first ones.
 BACKLOG = 2048
+_NOT_EPHEMERAL: Final = range(15_000, 32_000)
 
 
 def _bind(ip: str, port: int) -> socket.socket:
@@ -31,7 +34,15 @@ def _bind(ip: str, port: int) -> socket.socket:
 
 
 def free_port(ip: str = "127.0.0.1") -> int:
-    """A port nobody listens on now. The kernel does not hand it out again soon."""
+    """A port nobody listens on now.
+
+    Below those that the kernel gives to whoever connects somewhere (32768 and above on Linux): such a one may be
+    somebody's end of a connection by the time that it is listened on.
+    """
+    for port in random.sample(_NOT_EPHEMERAL, 100):
+        with suppress(OSError), _bind(ip, port) as sock:
+            sock.listen(1)
+            return port
     with _bind(ip, 0) as sock:
         return int(sock.getsockname()[1])
 
