@@ -31,16 +31,20 @@ class Channel:
     proxy: Process
     hub: Process
     way: "Way"
+    # Taken off in turn by timers, which end in any order where they are due at the same moment: and while there is
+    # something to do, all moments are the same.
+    on_the_way: deque[Any] = field(default_factory=deque)
     arrived: deque[Any] = field(default_factory=deque)
     more: asyncio.Event = field(default_factory=asyncio.Event)
     broken: bool = False
 
     def send(self, item: Any) -> None:
         if self.way.state == "open" and self.hub.alive and not self.broken:
-            loop = asyncio.get_running_loop()
-            loop.call_later(_LATENCY_SECONDS, self._arrive, item, context=self.proxy.context)
+            self.on_the_way.append(item)
+            asyncio.get_running_loop().call_later(_LATENCY_SECONDS, self._arrive, context=self.proxy.context)
 
-    def _arrive(self, item: Any) -> None:
+    def _arrive(self) -> None:
+        item = self.on_the_way.popleft()
         if self.way.state == "open" and not self.broken:
             self.arrived.append(item)
             self.more.set()
