@@ -1,12 +1,12 @@
 """The two hubs under test, as processes: each on CPU 0, what loads them on CPU 1."""
 
+import asyncio
 import http.client
 import json
 import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +17,9 @@ from pathlib import Path
 
 import psutil
 
+from perijove.cli.listening import free_port
+from perijove.testing.npm import chp_command
+
 HERE = Path(__file__).parent
 HUB_CPU = "0"
 LOAD_CPU = "1"
@@ -26,7 +29,6 @@ SETTLE_SECONDS = 60
 SETTLED_PERCENT = 10
 # The address is in the kept database of the peer, so it is the same in every run.
 STUB_PORT = 9797
-CHP_VERSION = "5.3.0"
 # What hub and proxy share.
 PROXY_TOKEN = "bench"
 PEER_DATABASE = "jupyterhub.sqlite"
@@ -41,12 +43,6 @@ def cache_dir() -> Path:
     path = Path(base) / "perijove-bench"
     path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 @dataclass
@@ -201,21 +197,10 @@ def peer(directory: Path, database: str = "") -> Hub:
         "CONFIGPROXY_AUTH_TOKEN": PROXY_TOKEN,
     }
     hub.proxy_command = [
-        *("node", str(chp_script()), "--ip", "127.0.0.1", "--port", str(hub.public_port), "--log-level", "error"),
+        *(*asyncio.run(chp_command()), "--ip", "127.0.0.1", "--port", str(hub.public_port), "--log-level", "error"),
         *("--api-ip", "127.0.0.1", "--api-port", str(api_port), "--default-target", hub.base),
     ]
     return hub
-
-
-def chp_script() -> Path:
-    """The peer's proxy, installed once."""
-    place = cache_dir() / f"chp-{CHP_VERSION}"
-    script = place / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
-    if not script.exists():
-        place.mkdir(parents=True, exist_ok=True)
-        install = ["npm", "install", "--no-fund", "--no-audit", f"configurable-http-proxy@{CHP_VERSION}"]
-        subprocess.run(install, cwd=place, check=True, capture_output=True)
-    return script
 
 
 @contextmanager

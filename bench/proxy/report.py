@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.proxy.measures import Row, Sample
-from bench.proxy.rig import CHP_VERSION
+from perijove.testing.npm import CHP_VERSION
 
 
 @dataclass(frozen=True)

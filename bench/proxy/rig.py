@@ -4,6 +4,7 @@ Ours is run as `perijove-chp`, so that it is filled through the same REST API as
 haproxy have one route and no API: they are the limit of what a proxy can do here, not peers.
 """
 
+import asyncio
 import http.client
 import json
 import os
@@ -19,12 +20,13 @@ from pathlib import Path
 
 import psutil
 
-from bench.rig import LOAD_CPU, cache_dir, free_port
+from bench.rig import LOAD_CPU, cache_dir
+from perijove.cli.listening import free_port
+from perijove.testing.npm import chp_command
 
 HERE = Path(__file__).parent
 PROXY_CPU = "0"
 TOKEN = "bench"
-CHP_VERSION = "5.3.0"
 START_SECONDS = 30
 
 
@@ -123,13 +125,7 @@ def ours(certificate: tuple[Path, Path] | None = None, *, workers: int = 1, cpus
 
 def chp(certificate: tuple[Path, Path] | None = None) -> Proxy:
     port, api_port = free_port(), free_port()
-    place = cache_dir() / f"chp-{CHP_VERSION}"
-    script = place / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
-    if not script.exists():
-        place.mkdir(parents=True, exist_ok=True)
-        install = ["npm", "install", "--no-fund", "--no-audit", f"configurable-http-proxy@{CHP_VERSION}"]
-        subprocess.run(install, cwd=place, check=True, capture_output=True)
-    return _start("chp", ["node", str(script), *_listen(port, api_port, certificate)], port, api_port)
+    return _start("chp", [*asyncio.run(chp_command()), *_listen(port, api_port, certificate)], port, api_port)
 
 
 NGINX = """

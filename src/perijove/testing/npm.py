@@ -5,9 +5,10 @@ import os
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from perijove.cli.listening import free_port
 from perijove.testing.waiting import until
@@ -26,11 +27,22 @@ async def installed(package: str, version: str) -> Path:
         raise NPMMissing("node and npm are not installed")
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cache = base / "perijove-tests" / f"{package}-{version}"
-    if (cache / "complete").exists():
+    if cache.exists():
         return cache
-    cache.mkdir(parents=True, exist_ok=True)
-    command = ("npm", "install", "--no-fund", "--no-audit", f"{package}@{version}")
-    process = await asyncio.create_subprocess_exec(*command, cwd=cache, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    # Made aside and moved when whole: several test processes may want it at once, and any may be killed.
+    with TemporaryDirectory(dir=cache.parent, ignore_cleanup_errors=True) as aside:
+        whole = Path(aside) / cache.name
+        whole.mkdir()
+        await _install(f"{package}@{version}", whole)
+        with suppress(OSError):  # another was faster
+            whole.rename(cache)
+    return cache
+
+
+async def _install(package: str, place: Path) -> None:
+    command = ("npm", "install", "--no-fund", "--no-audit", package)
+    process = await asyncio.create_subprocess_exec(*command, cwd=place, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT)
     try:
         output, _ = await asyncio.wait_for(process.communicate(), _INSTALL_SECONDS)
     except TimeoutError as error:
@@ -39,8 +51,6 @@ async def installed(package: str, version: str) -> Path:
         raise NPMMissing(f"npm did not install {package} in time") from error
     if process.returncode:
         raise NPMMissing(f"npm cannot install {package}: {output.decode(errors='replace').strip()[-300:]}")
-    (cache / "complete").touch()
-    return cache
 
 
 async def chp_command() -> list[str]:
