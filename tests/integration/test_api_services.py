@@ -105,6 +105,20 @@ async def test_nobody_makes_a_service_that_may_more_than_they_may(maker):
     assert (await maker("DELETE", "/services/small")).status == 200
 
 
+async def test_an_admins_token_for_services_makes_no_admin(inside, root):
+    """Whoever is let have it could become everything by the token of a service of their own."""
+    await root("POST", "/users", {"usernames": ["boss"], "admin": True})
+    cut = (await root("POST", "/users/boss/tokens", {"scopes": ["admin:services", "admin:users!user=ann"]})).json
+    assert (await root("POST", "/services/great", {"admin": True})).status == 201
+    async with ApiClient(inside.url, cut["token"]) as boss:
+        assert (await boss("POST", "/services/big", {"admin": True})).status == 403
+        assert (await boss("DELETE", "/services/great")).status == 403
+        assert (await boss("PATCH", "/users/ann", {"admin": True})).status == 403
+        assert (await boss("POST", "/services/little", {})).status == 201
+    assert (await root("DELETE", "/services/great")).status == 200
+    assert (await root("GET", "/users/ann")).json["admin"] is False
+
+
 async def test_services_of_the_configuration_stay(root):
     refused = await root("DELETE", "/services/maker")
     assert (refused.status, refused.message) == (405, "Service maker is not modifiable at runtime")

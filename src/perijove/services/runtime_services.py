@@ -53,7 +53,7 @@ async def create_service(
     Raises `Invalid`, `Conflict` (exists), `Forbidden` (an admin service, by who is none).
     """
     _check(wanted)
-    if wanted.admin and not by.admin:
+    if wanted.admin and not granting.is_full_admin(by):
         raise Forbidden("Only admins may make admin services")
     for scope in wanted.oauth_client_allowed_scopes:
         hub.identities.catalogue.check(scope)
@@ -84,7 +84,7 @@ async def delete_service(hub: "HubContext", name: str, *, by: "Identity", actor:
         row = (await tx.execute(select(services).where(services.c.name == name))).first()
         if row is None or row.from_config:
             raise NotFound(f"Service {name} does not exist")
-        if row.admin and not by.admin:
+        if row.admin and not granting.is_full_admin(by):
             raise Forbidden("Only admins may delete admin services")
         for client_id in (await tx.execute(select(clients.id).where(clients.service_id == row.id))).scalars().all():
             await oauth.delete_client(tx, client_id)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from perijove.domain.errors import Conflict, Forbidden, Invalid
 from perijove.services import activity, login, removal, users
+from perijove.services.granting import is_full_admin
 from perijove.services.user_list import UserQuery
 from perijove.web.api.endpoint import Call, Endpoint, Operation
 from perijove.web.api.pagination import paged, read_page
@@ -120,8 +121,9 @@ async def change_user(call: Call) -> Response:
 
 
 def _may_grant_admin(call: Call, admin: bool) -> None:
-    """By the caller's own flag, not by scope: else `admin:users` would be a way to everything."""
-    if admin and not call.identity.admin:
+    """By the caller's own flag, not by scope: else `admin:users` would be a way to everything. Nor does the flag
+    suffice to a token that was cut to less: whoever is let have that one is not to become an admin with it."""
+    if admin and not is_full_admin(call.identity):
         raise Forbidden("Only admins may make admins")
 
 
