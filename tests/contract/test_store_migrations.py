@@ -6,11 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from sqlalchemy import inspect, text, update
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import event, inspect, text, update
 from sqlalchemy.engine import make_url
 
 from perijove.store import engines, migrate, schema
 from perijove.store.database import Store
+from perijove.store.migrations.resuming import ResumingMySQL
 from perijove.testing.waiting import until
 
 
@@ -66,6 +69,52 @@ def test_tables_half_made_by_a_hub_that_was_killed_are_completed(url, new_databa
     whole = make_url(new_database())
     migrate.upgrade(whole)
     assert engines.blocking(url, shape) == engines.blocking(whole, shape)
+
+
+class Killed(Exception):
+    """The hub is gone, right after a change that the database has made."""
+
+
+def test_a_migration_killed_after_every_single_change_is_completed_by_the_next_hub(mariadb):
+    url, whole = (make_url(mariadb.create_database()) for _ in range(2))
+    engines.blocking(url, lambda connection: migrate.run(connection, to="0001"))
+
+    def killed_after_one_change(connection) -> None:
+        def kill(_connection, _cursor, statement: str, *_) -> None:
+            if statement.lstrip().startswith(("ALTER", "CREATE")):
+                raise Killed
+
+        event.listen(connection, "after_cursor_execute", kill)
+        migrate.run(connection)
+
+    killed = 0
+    while engines.blocking(url, migrate.current) != migrate.HEAD:
+        with suppress(Killed):
+            engines.blocking(url, killed_after_one_change)
+            break
+        killed += 1
+        assert killed < 100, "no hub gets further than the one before"
+    assert killed > 10
+    migrate.upgrade(whole)
+    assert engines.blocking(url, shape) == engines.blocking(whole, shape)
+
+
+def test_a_contraction_killed_after_a_change_is_completed_too(mariadb):
+    def contract(connection) -> None:
+        context = MigrationContext.configure(connection)
+        assert isinstance(context.impl, ResumingMySQL)
+        operations = Operations(context)
+        operations.drop_index("ix_share_codes_prefix", "share_codes")
+        operations.drop_column("share_codes", "prefix")
+        operations.drop_table("login_failures")
+
+    url = make_url(mariadb.create_database())
+    migrate.upgrade(url)
+    for _ in range(2):
+        engines.blocking(url, contract)
+    left = engines.blocking(url, shape)
+    assert "login_failures" not in left
+    assert "prefix" not in {name for name, *_ in left["share_codes"]["columns"]}
 
 
 async def test_a_hub_killed_in_the_middle_of_its_first_start_leaves_what_the_next_one_completes(url, database):

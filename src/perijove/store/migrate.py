@@ -11,7 +11,7 @@ it made, and this release goes on if that is its own or an older one. Otherwise 
 older release could write what the newer one forbids.
 
 Killed in the middle, it is run again. PostgreSQL and SQLite take all of a migration or nothing; MySQL
-commits each change of a table, so there a migration asks what is there already (docs/explanation/databases.md).
+commits each change of a table, so there only what is not there yet is made (`migrations.resuming`).
 """
 
 import fcntl

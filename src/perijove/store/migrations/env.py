@@ -3,6 +3,7 @@
 from alembic import context
 
 from perijove.store import schema
+from perijove.store.migrations import resuming  # noqa: F401 - Alembic knows a dialect's changes once they are defined
 
 context.configure(
     connection=context.config.attributes["connection"],
