@@ -12,10 +12,11 @@ from typing import Any
 from perijove.domain.errors import LeaseLost
 from perijove.domain.events import Event, Kind
 from perijove.domain.ids import UserId
-from perijove.domain.ports import ServerSpec, UserFacts
+from perijove.domain.ports import ServerSpec
 from perijove.services import oauth, tokens
 from perijove.services.context import HubContext
 from perijove.services.server_rows import ServerRow, by_id
+from perijove.services.server_spec import spec_of
 from perijove.services.servers import append_event
 from perijove.services.user_facts import user_facts
 from perijove.store.claims import Lease, renew, settle
@@ -66,24 +67,6 @@ class Operation:
         """What a spawner may know of this server."""
         facts = await user_facts(self.hub, UserId(row.user_id), with_auth_state=auth_state)
         return spec_of(row, facts, api_token=api_token, lease_epoch=self.lease.epoch)
-
-
-def spec_of(row: ServerRow, user: UserFacts, *, api_token: str = "", lease_epoch: int = 0) -> ServerSpec:
-    return ServerSpec(
-        id=row.id,
-        user=user,
-        name=row.name,
-        display_name=row.display_name,
-        generation=row.generation,
-        lease_epoch=lease_epoch,
-        user_options=row.user_options,
-        state=row.state,
-        url=row.url,
-        started=row.started,
-        last_activity=row.last_activity,
-        api_token=api_token,
-        oauth_client_id=row.oauth_client_id or "",
-    )
 
 
 async def forget_credentials(tx: Transaction, row: ServerRow) -> None:

@@ -11,11 +11,12 @@ from perijove.domain.ids import UserId
 from perijove.domain.ports import Exited, Mishap, UserFacts
 from perijove.lib import faults, metrics
 from perijove.lib.log import get_logger
-from perijove.reconcile.operation import Operation, spec_of
+from perijove.reconcile.operation import Operation
 from perijove.reconcile.stopping import Stop
 from perijove.services.context import HubContext
 from perijove.services.progress import events_so_far
 from perijove.services.server_rows import ServerRow, by_ids
+from perijove.services.server_spec import spec_of
 from perijove.services.user_facts import facts_of
 from perijove.store.claims import Lease, release_polls
 

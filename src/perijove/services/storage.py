@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from perijove.domain.errors import Conflict, NotFound
 from perijove.domain.ids import ServerId
-from perijove.domain.ports import ServerSpec, Storage, UserFacts, Volume
+from perijove.domain.ports import ServerSpec, Storage, Volume
 from perijove.services import audit
 from perijove.services.context import HubContext
 from perijove.services.server_rows import ServerRow, list_servers
+from perijove.services.server_spec import spec_of
 from perijove.services.user_facts import user_facts
 from perijove.services.user_list import get_user
 
@@ -67,22 +68,10 @@ def _storage(hub: HubContext) -> Storage:
 async def _specs(hub: HubContext, user: str, rows: list[ServerRow]) -> list[ServerSpec]:
     """The default server too: its volume may be there before it was ever started."""
     facts = await user_facts(hub, (await get_user(hub, user)).id)
-    specs = [_spec(row, facts) for row in rows]
+    specs = [spec_of(row, facts) for row in rows]
     if not any(spec.name == "" for spec in specs):
         specs.insert(0, ServerSpec(id=ServerId(0), user=facts, name=""))
     return specs
-
-
-def _spec(row: ServerRow, user: UserFacts) -> ServerSpec:
-    return ServerSpec(
-        id=row.id,
-        user=user,
-        name=row.name,
-        display_name=row.display_name,
-        generation=row.generation,
-        user_options=row.user_options,
-        state=row.state,
-    )
 
 
 def _obstacle(volume: Volume, rows: list[ServerRow]) -> str:

@@ -13,8 +13,9 @@ from starlette.responses import Response
 from perijove.domain import names
 from perijove.domain.errors import Conflict, HubError, NotFound
 from perijove.services import storage
-from perijove.services.identity import require
+from perijove.services.identity import Identity
 from perijove.services.storage import Kept
+from perijove.web.pages.administration import administrator
 from perijove.web.pages.view import Pages, text
 from perijove.web.requests import remote_ip
 
@@ -36,14 +37,13 @@ def storage_url(pages: Pages, user: str) -> str:
 
 
 async def show(pages: Pages, request: Request) -> Response:
-    user = await _allowed(pages, request, "read:servers")
-    return await _page(pages, request, user)
+    user, identity = await _allowed(pages, request, "read:servers")
+    return await _page(pages, request, user, identity)
 
 
 async def delete(pages: Pages, request: Request) -> Response:
     """POST: what cannot be deleted is said where it is shown."""
-    user = await _allowed(pages, request, "admin:servers")
-    identity = await pages.user(request)
+    user, identity = await _allowed(pages, request, "admin:servers")
     form = await pages.form(request)
     name = text(form, "volume")
     try:
@@ -56,23 +56,19 @@ async def delete(pages: Pages, request: Request) -> Response:
             address=remote_ip(pages.hub, request),
         )
     except (Conflict, NotFound) as error:
-        return await _page(pages, request, user, status=HTTPStatus.CONFLICT, problem=error.message)
+        return await _page(pages, request, user, identity, status=HTTPStatus.CONFLICT, problem=error.message)
     return pages.redirect(storage_url(pages, user), status=HTTPStatus.SEE_OTHER)
 
 
-async def _allowed(pages: Pages, request: Request, scope: str) -> str:
-    identity = await pages.user(request)
+async def _allowed(pages: Pages, request: Request, scope: str) -> tuple[str, Identity]:
     user: str = request.path_params["user"]
-    await require(pages.hub, identity, "admin-ui")
-    await require(pages.hub, identity, f"{scope}!user={user}")
-    return user
+    return user, await administrator(pages, request, f"{scope}!user={user}")
 
 
 async def _page(
-    pages: Pages, request: Request, user: str, *, status: int = HTTPStatus.OK, problem: str = ""
+    pages: Pages, request: Request, user: str, identity: Identity, *, status: int = HTTPStatus.OK, problem: str = ""
 ) -> Response:
     partial = request.headers.get("hx-request") == "true"
-    identity = await pages.user(request)
     volumes: list[VolumeView] = []
     try:
         volumes = [_view(pages, user, kept) for kept in await storage.list_volumes(pages.hub, user)]
