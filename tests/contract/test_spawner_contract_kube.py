@@ -193,3 +193,11 @@ async def test_profiles_of_the_configuration_are_a_form_and_become_options(make)
     assert 'value="big"' in await host.options_form(SPEC)
     options = await host.options_from_form(SPEC, {"profile": ["big"]})
     assert options == {"profile": "big"}
+
+
+async def test_a_link_chooses_a_profile_and_what_is_to_be_chosen_in_it(make):
+    """`spawn?opt-profile=big&opt-profile-option-big--image=old`, whose prefix the page takes off."""
+    choices = {"image": {"display_name": "Image", "choices": {"old": {"display_name": "Old"}}}}
+    make.config.KubeSpawner.profile_list = [{"display_name": "Big", "slug": "big", "profile_options": choices}]
+    query = {"profile": ["big"], "profile-option-big--image": ["old"]}
+    assert await make().options_from_query(SPEC, query) == {"profile": "big", "image": "old"}

@@ -130,6 +130,16 @@ async def test_the_front_door_leads_to_the_configured_page(tmp_path, option, the
         assert url.endswith(there)
 
 
+async def test_the_front_door_asks_a_function_of_the_configuration_where_it_leads(tmp_path):
+    async def default_url(handler):
+        return f"{handler.base_url}token?of={handler.current_user.name}"
+
+    options = {"redirect_to_server": False, "default_url": default_url}
+    async with hub_inside(tmp_path, **options) as inside, inside.browser() as ada:
+        _, url = await ada.log_in("ada", "x")
+        assert url.endswith("/hub/token?of=ada")
+
+
 async def test_the_front_door_starts_the_server_where_that_is_configured(tmp_path):
     async with hub_inside(tmp_path) as inside, inside.browser() as ada:
         inside.behaviour.hold_start = asyncio.Event()
