@@ -80,16 +80,23 @@ _HOLDERS: dict[HolderKind, _Holders] = {
 
 async def list_roles(hub: "HubContext") -> list[RoleRow]:
     """All, by name; they are few."""
+    return await _read_roles(hub)
+
+
+async def _read_roles(hub: "HubContext", *which: ColumnElement[bool]) -> list[RoleRow]:
     r = schema.roles
     async with hub.store.read() as connection:
-        rows = (await connection.execute(select(r).order_by(r.c.name))).all()
+        rows = (await connection.execute(select(r).where(*which).order_by(r.c.name))).all()
+        ids = [row.id for row in rows]
         assigned = schema.user_roles.c
-        counted = select(assigned.role_id, func.count().label("users")).group_by(assigned.role_id)
+        of_these = assigned.role_id.in_(ids)
+        counted = select(assigned.role_id, func.count().label("users")).where(of_these).group_by(assigned.role_id)
         users: dict[int, int] = {row.role_id: row.users for row in await connection.execute(counted)}
-        admins = select(func.count()).select_from(schema.users).where(schema.users.c.admin)
-        admin_count = int((await connection.execute(admins)).scalar_one())
-        groups = _by_role((await connection.execute(_names("group"))).all())
-        services = _by_role((await connection.execute(_names("service"))).all())
+        if admin := next((row.id for row in rows if row.name == ADMIN), None):
+            flagged = select(func.count()).select_from(schema.users).where(schema.users.c.admin)
+            users[admin] = int((await connection.execute(flagged)).scalar_one())
+        groups = _by_role((await connection.execute(_names("group", ids))).all())
+        services = _by_role((await connection.execute(_names("service", ids))).all())
     return [
         RoleRow(
             id=row.id,
@@ -97,7 +104,7 @@ async def list_roles(hub: "HubContext") -> list[RoleRow]:
             description=row.description,
             scopes=tuple(row.scopes),
             source=source(hub, row),
-            users=admin_count if row.name == ADMIN else users.get(row.id, 0),
+            users=users.get(row.id, 0),
             groups=groups.get(row.id, ()),
             services=services.get(row.id, ()),
         )
@@ -105,13 +112,14 @@ async def list_roles(hub: "HubContext") -> list[RoleRow]:
     ]
 
 
-def _names(kind: HolderKind) -> Any:
+def _names(kind: HolderKind, roles: Sequence[int]) -> Any:
     holders = _HOLDERS[kind]
     owner = holders.owners.c
     assigned = holders.table.c
     return (
         select(assigned.role_id, owner.name)
         .join_from(holders.table, holders.owners, owner.id == assigned[holders.column])
+        .where(assigned.role_id.in_(roles))
         .order_by(owner.name)
     )
 
@@ -125,10 +133,10 @@ def _by_role(rows: Sequence[Row[Any]]) -> dict[int, tuple[str, ...]]:
 
 async def get_role(hub: "HubContext", name: str) -> RoleRow:
     """Raises `NotFound`."""
-    for role in await list_roles(hub):
-        if role.name == name:
-            return role
-    raise NotFound(f"No such role: {name}")
+    found = await _read_roles(hub, schema.roles.c.name == name)
+    if not found:
+        raise NotFound(f"No such role: {name}")
+    return found[0]
 
 
 async def list_users(hub: "HubContext", name: str, *, offset: int = 0, limit: int = 50) -> tuple[list[str], int]:
