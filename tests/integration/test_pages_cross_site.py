@@ -1,5 +1,6 @@
 """How pages answer requests that no person made: fetched by a script, framed, or asked for by another origin."""
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -57,6 +58,20 @@ async def test_a_person_opens_pages_wherever_the_link_was(admin):
     headers = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"}
     response, _ = await admin.get("hub/home", headers=headers)
     assert response.status == 200
+
+
+async def test_another_origin_reads_the_api_where_the_operator_lets_it(tmp_path):
+    """`tornado_settings["headers"]`, as JupyterHub's documentation has it: on answers and on what is asked before."""
+    allowed = {"Access-Control-Allow-Origin": "https://courses.example", "Access-Control-Allow-Headers": "x-course"}
+    async with (
+        hub_inside(tmp_path, headers=allowed) as hub,
+        aiohttp.ClientSession(headers={"Origin": "https://courses.example"}) as session,
+    ):
+        for method, path, status in (("OPTIONS", "users", 200), ("GET", "", 200), ("GET", "users", 403)):
+            async with session.request(method, f"{hub.url}hub/api/{path}") as response:
+                assert response.status == status
+                for name, value in allowed.items():
+                    assert response.headers.getall(name) == [value]
 
 
 async def test_no_page_may_be_framed_and_none_is_for_another_origin(admin):
