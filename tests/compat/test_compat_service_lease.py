@@ -10,6 +10,7 @@ import pytest
 from perijove.config.options import ServiceOptions
 from perijove.domain.errors import Unavailable
 from perijove.reconcile import managed_services
+from perijove.store.schema import leases
 from perijove.testing import until
 from perijove.testing.inside import hub_inside
 
@@ -87,9 +88,8 @@ async def later(inside, before) -> bool:
 
 
 async def expiry(inside):
-    table = managed_services.leases
     async with inside.hub.store.read() as connection:
-        query = table.select().where(table.c.name == "service svc")
+        query = leases.select().where(leases.c.name == "service svc")
         return (await connection.execute(query)).one().expires
 
 

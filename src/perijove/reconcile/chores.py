@@ -1,7 +1,7 @@
 """Periodic work that exactly one replica does at a time: culling, deadlines, orphans, expiry.
 
-A chore is a row in `leases`: taken by a conditional UPDATE, done, and stamped. If its holder dies in the
-middle, the lease runs out and the chore, which can be done twice, is done again.
+A chore is a lease of its name: taken, done, and stamped. If its holder dies in the middle, the lease runs out
+and the chore, which can be done twice, is done again.
 """
 
 import asyncio
@@ -9,15 +9,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import insert, select, update
-
-from perijove.domain.errors import Conflict, HubError
+from perijove.domain.errors import HubError
 from perijove.lib.log import get_logger
 from perijove.reconcile import culling, overdue, sweep
 from perijove.services import audit_trail
 from perijove.services.context import HubContext
 from perijove.services.tokens import purge_expired
-from perijove.store.schema import leases, outbox
+from perijove.store.named_leases import NamedLease
+from perijove.store.schema import outbox
 
 log = get_logger(__name__)
 
@@ -54,45 +53,15 @@ async def run_chores(hub: HubContext, chores: Sequence[Chore] = ()) -> None:
     while True:
         for chore in chores or chores_of(hub):
             try:
-                if await _take(hub, chore):
+                lease = NamedLease(hub.store, chore.name, hub.replica_id, HOLD)
+                if await lease.take(every=chore.every):
                     await chore.run(hub)
-                    await _done(hub, chore)
+                    await lease.release(done=True)
             except HubError as error:
                 log.warning("chore interrupted, will be tried again", chore=chore.name, error=str(error))
             except Exception:
                 log.exception("chore failed", chore=chore.name)
         await asyncio.sleep(TICK_SECONDS)
-
-
-async def _take(hub: HubContext, chore: Chore) -> bool:
-    now = hub.store.now()
-    async with hub.store.read() as connection:
-        row = (await connection.execute(select(leases).where(leases.c.name == chore.name))).first()
-    if row is not None and (row.expires > now or (row.done is not None and row.done + chore.every > now)):
-        return False
-    try:
-        async with hub.store.transaction() as tx:
-            if row is None:
-                values = {"name": chore.name, "owner": hub.replica_id, "epoch": 1, "expires": tx.now + HOLD}
-                await tx.execute(insert(leases), values)
-                return True
-            result = await tx.execute(
-                update(leases)
-                .where(leases.c.name == chore.name, leases.c.epoch == row.epoch)
-                .values(owner=hub.replica_id, epoch=row.epoch + 1, expires=tx.now + HOLD)
-            )
-            return result.rowcount == 1
-    except Conflict:  # another replica made the row first
-        return False
-
-
-async def _done(hub: HubContext, chore: Chore) -> None:
-    async with hub.store.transaction() as tx:
-        await tx.execute(
-            update(leases)
-            .where(leases.c.name == chore.name, leases.c.owner == hub.replica_id)
-            .values(done=tx.now, expires=tx.now)
-        )
 
 
 async def trim_outbox(hub: HubContext) -> int:

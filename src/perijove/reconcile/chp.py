@@ -1,6 +1,6 @@
 """A stock configurable-http-proxy in the place of our own: routes are pushed to it, because it cannot follow.
 
-One replica does it at a time (a row in `leases`, renewed while it works): two that push the same change in another
+One replica does it at a time (a named lease, taken again while it works): two that push the same change in another
 order would leave the older state. What the proxy has is compared with the rows at the start and every few seconds
 after, because it forgets everything when it restarts, and tells nobody. Routes that are not a hub's are left alone.
 """
@@ -14,22 +14,20 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import aiohttp
-from sqlalchemy import insert, select, update
 from yarl import URL
 
 from perijove.domain.addresses import Addresses
-from perijove.domain.errors import Conflict, HubError
+from perijove.domain.errors import HubError
 from perijove.domain.events import Event, Kind, Lagged
 from perijove.lib import metrics
 from perijove.lib.log import get_logger
 from perijove.services import activity, proxy_address
 from perijove.services import routes as table
 from perijove.services.context import HubContext
-from perijove.store.schema import leases
+from perijove.store.named_leases import NamedLease
 
 log = get_logger(__name__)
 
-LEASE = "chp"
 HOLD = timedelta(seconds=30)
 COMPARE_SECONDS = 5.0
 RETRY_SECONDS = 1.0
@@ -50,6 +48,7 @@ class PushedProxy:
     def __init__(self, hub: HubContext, hub_url: str) -> None:
         self._hub = hub
         self._hub_url = hub_url.rstrip("/")
+        self._lease = NamedLease(hub.store, "chp", hub.replica_id, HOLD)
         self._session: aiohttp.ClientSession | None = None
         self._base = ""
         self._address = proxy_address.Address("", "")
@@ -73,7 +72,7 @@ class PushedProxy:
         async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=_TIMEOUT) as self._session:
             while not await self._moved():
                 try:
-                    if await self._leads():
+                    if await self._lease.take():
                         await self._push()
                 except (aiohttp.ClientError, OSError, ProxyRefused, HubError) as error:
                     self._note_failure(error)
@@ -87,30 +86,6 @@ class PushedProxy:
         note = log.debug if self._failing else log.warning
         self._failing = True
         note("cannot set the proxy's routes", url=self._base, problem=str(error) or type(error).__name__)
-
-    # -- who does it
-
-    async def _leads(self) -> bool:
-        """Whether this replica holds the lease, which is then its for a while longer."""
-        hub = self._hub
-        async with hub.store.read() as connection:
-            row = (await connection.execute(select(leases).where(leases.c.name == LEASE))).first()
-        if row is not None and row.owner != hub.replica_id and row.expires > hub.store.now():
-            return False
-        try:
-            async with hub.store.transaction() as tx:
-                if row is None:
-                    values = {"name": LEASE, "owner": hub.replica_id, "epoch": 1, "expires": tx.now + HOLD}
-                    await tx.execute(insert(leases), values)
-                    return True
-                result = await tx.execute(
-                    update(leases)
-                    .where(leases.c.name == LEASE, leases.c.epoch == row.epoch)
-                    .values(owner=hub.replica_id, epoch=row.epoch + 1, expires=tx.now + HOLD)
-                )
-                return result.rowcount == 1
-        except Conflict:  # another replica made the row first
-            return False
 
     # -- pushing
 
@@ -132,7 +107,7 @@ class PushedProxy:
                 last = max((event.revision for event in events), default=last)
                 await self._change(events)
                 if asyncio.get_running_loop().time() - compared > COMPARE_SECONDS:
-                    if await self._moved() or not await self._leads():
+                    if await self._moved() or not await self._lease.take():
                         return
                     last = await self._compare()
                     compared = asyncio.get_running_loop().time()

@@ -15,16 +15,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import psutil
-from sqlalchemy import insert, or_, select, update
 
 from perijove.config.options import ServiceOptions
-from perijove.domain.errors import Conflict, HubError
+from perijove.domain.errors import HubError
 from perijove.lib.log import get_logger
 from perijove.reconcile.service_environment import service_environment
 from perijove.services.context import HubContext
 from perijove.services.service_ends import lease_name, record_end
 from perijove.services.service_tokens import issue_service_token
-from perijove.store.schema import leases
+from perijove.store.named_leases import NamedLease
 
 log = get_logger(__name__)
 
@@ -51,14 +50,14 @@ class ManagedService:
     _process: asyncio.subprocess.Process | None = None
 
     @property
-    def _lease(self) -> str:
-        return lease_name(self.options.name)
+    def _lease(self) -> NamedLease:
+        return NamedLease(self.hub.store, lease_name(self.options.name), self.hub.replica_id, HOLD)
 
     async def run(self) -> None:
         """Until cancelled; then the process is ended and the lease is free."""
         while True:
             try:
-                if await self._take():
+                if await self._lease.take():
                     await self._hold()
             except HubError as error:
                 log.warning("managed service interrupted", service=self.options.name, error=str(error))
@@ -76,7 +75,7 @@ class ManagedService:
             await asyncio.gather(keeping, return_exceptions=True)
             await self._end()
             with contextlib.suppress(HubError):
-                await self._release()
+                await self._lease.release()
 
     async def _still_mine(self) -> bool:
         """Renew the lease. A database that is slow or away for a moment is no reason to end a service."""
@@ -84,7 +83,7 @@ class ManagedService:
             async with asyncio.timeout(DOUBT_SECONDS):
                 while True:
                     try:
-                        return await self._renew()
+                        return await self._lease.renew()
                     except HubError as error:
                         log.warning("lease not renewed", service=self.options.name, error=str(error))
                         await self.hub.clock.sleep(RETRY_SECONDS)
@@ -142,43 +141,6 @@ class ManagedService:
                 async with asyncio.timeout(seconds):
                     await process.wait()
                     return
-
-    async def _take(self) -> bool:
-        async with self.hub.store.transaction() as tx:
-            row = (await tx.execute(select(leases).where(leases.c.name == self._lease))).first()
-            if row is not None and row.expires > tx.now and row.owner != self.hub.replica_id:
-                return False
-            values = {"owner": self.hub.replica_id, "expires": tx.now + HOLD}
-            try:
-                if row is None:
-                    await tx.execute(insert(leases), {"name": self._lease, "epoch": 1, **values})
-                    return True
-                free = or_(leases.c.expires <= tx.now, leases.c.owner == self.hub.replica_id)
-                result = await tx.execute(
-                    update(leases)
-                    .where(leases.c.name == self._lease, leases.c.epoch == row.epoch, free)
-                    .values(epoch=row.epoch + 1, **values)
-                )
-            except Conflict:
-                return False
-            return result.rowcount == 1
-
-    async def _renew(self) -> bool:
-        async with self.hub.store.transaction() as tx:
-            result = await tx.execute(
-                update(leases)
-                .where(leases.c.name == self._lease, leases.c.owner == self.hub.replica_id)
-                .values(expires=tx.now + HOLD)
-            )
-            return result.rowcount == 1
-
-    async def _release(self) -> None:
-        async with self.hub.store.transaction() as tx:
-            await tx.execute(
-                update(leases)
-                .where(leases.c.name == self._lease, leases.c.owner == self.hub.replica_id)
-                .values(expires=tx.now)
-            )
 
 
 def _becoming(user: str) -> Callable[[], None] | None:
