@@ -1,6 +1,5 @@
 """The admin page: one page of users with their servers, searched, sorted and filtered by the database."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,7 +19,7 @@ from perijove.web.pages.administration import administrator, sections
 from perijove.web.pages.home import back_to
 from perijove.web.pages.server_view import ServerView, server_view, view_of
 from perijove.web.pages.storage import storage_url
-from perijove.web.pages.view import Pages, text
+from perijove.web.pages.view import Pages, names_in, text
 from perijove.web.requests import remote_ip
 
 State = Literal["", "active", "ready", "inactive"]
@@ -134,7 +133,7 @@ async def add_users(pages: Pages, request: Request) -> Response:
     identity = await administrator(pages, request, "admin:users")
     form = await pages.form(request)
     typed = text(form, "usernames")
-    wanted = list(dict.fromkeys(name.strip() for name in re.split(r"[\n,]", typed) if name.strip()))
+    wanted = names_in(form, "usernames")
     admin = text(form, "admin") == "1"
     try:
         _check_additions(wanted, admin=admin, by=identity)

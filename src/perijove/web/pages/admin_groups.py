@@ -1,6 +1,5 @@
 """Groups in the admin pages: how many there are in each, who, and changing that."""
 
-import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -16,7 +15,7 @@ from perijove.services.identity import Identity, require
 from perijove.services.users import UserQuery, list_users
 from perijove.web.pages.administration import administrator, sections
 from perijove.web.pages.pager import pager, read_offset, with_offset
-from perijove.web.pages.view import Pages, text
+from perijove.web.pages.view import Pages, chosen, names_in, text
 
 PAGE = 50
 
@@ -53,9 +52,7 @@ async def change(pages: Pages, request: Request) -> Response:
     name = request.path_params["group"]
     identity = await administrator(pages, request, f"read:groups!group={name}")
     form = await pages.form(request)
-    action = _ACTIONS.get(text(form, "action"))
-    if action is None:
-        raise Invalid("Unknown action.", field="action")
+    action = chosen(_ACTIONS, form)
     try:
         target = await action(pages, identity, name, form)
     except (Invalid, Conflict, Forbidden) as error:
@@ -92,10 +89,9 @@ _ACTIONS: dict[str, _Action] = {"add": _add, "remove": _remove, "delete": _delet
 
 
 def _names(form: FormData) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in re.split(r"[\n,]", text(form, "names")) if name.strip()))
-    if not names:
-        raise Invalid("Name at least one user.", field="names")
-    return names
+    if names := names_in(form, "names"):
+        return names
+    raise Invalid("Name at least one user.", field="names")
 
 
 async def _list_page(

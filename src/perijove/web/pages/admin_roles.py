@@ -3,7 +3,6 @@
 Which roles may be edited, and who may grant what, is decided in `services/role_editing`; the pages say why not.
 """
 
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,7 +20,7 @@ from perijove.services.identity import Identity
 from perijove.services.role_editing import HolderKind, RoleRow
 from perijove.web.pages.administration import administrator, sections
 from perijove.web.pages.pager import pager, read_offset, with_offset
-from perijove.web.pages.view import Pages, text
+from perijove.web.pages.view import Pages, chosen, names_in, text
 
 PAGE = 50
 _READ, _CHANGE = "read:roles", "admin:roles"
@@ -95,9 +94,7 @@ async def change(pages: Pages, request: Request) -> Response:
     identity = await administrator(pages, request, _CHANGE)
     form = await pages.form(request)
     role = await _role(pages, request)
-    action = _ACTIONS.get(text(form, "action"))
-    if action is None:
-        raise Invalid("Unknown action.", field="action")
+    action = chosen(_ACTIONS, form)
     try:
         await action(pages, identity, role, form)
     except (Invalid, Conflict, Forbidden) as error:
@@ -146,16 +143,14 @@ _ACTIONS: dict[str, _Action] = {"edit": _edit, "delete": _delete, "assign": _ass
 
 
 def _words(form: FormData, name: str) -> list[str]:
-    return list(dict.fromkeys(re.split(r"[\s,]+", text(form, name).strip()))) if text(form, name).strip() else []
+    return list(dict.fromkeys(text(form, name).replace(",", " ").split()))
 
 
 def _holders(form: FormData) -> tuple[HolderKind, list[str]]:
-    """Names may have spaces, so they are on lines of their own or between commas."""
-    kind = text(form, "kind")
-    names = [name.strip() for name in re.split(r"[\n,]", text(form, "names")) if name.strip()]
+    kind, names = text(form, "kind"), names_in(form, "names")
     for known in _KINDS:
         if kind == known and names:
-            return known, list(dict.fromkeys(names))
+            return known, names
     raise Invalid("Name at least one user, group or service.", field="names")
 
 

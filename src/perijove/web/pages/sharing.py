@@ -23,7 +23,7 @@ from perijove.services.share_codes import ShareCodeRow
 from perijove.services.share_grants import NAMING, Target, TargetKind
 from perijove.web.pages.pager import pager, read_offset, with_offset
 from perijove.web.pages.server_view import path_tail
-from perijove.web.pages.view import Pages, text
+from perijove.web.pages.view import Pages, chosen, text
 from perijove.web.requests import host, scheme
 
 PAGE = 50
@@ -74,9 +74,7 @@ async def change(pages: Pages, request: Request) -> Response:
     identity = await pages.user(request)
     form = await pages.form(request)
     server = await _server(pages, request, identity, "shares")
-    action = _ACTIONS.get(text(form, "action"))
-    if action is None:
-        raise Invalid("Unknown action.", field="action")
+    action = chosen(_ACTIONS, form)
     try:
         made = await action(pages, identity, server, form)
     except (Invalid, Forbidden, NotFound) as error:

@@ -1,9 +1,10 @@
 """What every page handler works with: who asks, what templates get to see, and the response around the HTML."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -25,6 +26,7 @@ from perijove.web.pages.policy import Policy
 from perijove.web.pages.render import Templates
 
 log = get_logger(__name__)
+Action = TypeVar("Action")
 
 MAX_FIELDS = 2000
 MAX_FILES = 50
@@ -221,3 +223,17 @@ def text(form: FormData, field_name: str, default: str = "") -> str:
     """A text field; a file sent in its place counts as nothing."""
     value = form.get(field_name)
     return value if isinstance(value, str) else default
+
+
+def names_in(form: FormData, field_name: str) -> list[str]:
+    """Each once. Names may have spaces, so they are on lines of their own or between commas."""
+    found = (name.strip() for name in re.split(r"[\n,]", text(form, field_name)))
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def chosen(actions: Mapping[str, Action], form: FormData) -> Action:
+    """What the field `action` of a form with several buttons says. Raises `Invalid`."""
+    action = actions.get(text(form, "action"))
+    if action is None:
+        raise Invalid("Unknown action.", field="action")
+    return action
