@@ -45,25 +45,11 @@ class Reading:
 
     async def pod(self, name: str) -> Mapping[str, Any] | None:
         """As it is now, past any watch. Raises what the API raises."""
-        try:
-            async with asyncio.timeout(self.timeout_seconds):
-                found: Mapping[str, Any] = await self._raw(self.api.read_namespaced_pod, name=name)
-                return found
-        except ApiException as exc:
-            if exc.status == _GONE:
-                return None
-            raise
+        return await self._found(self.api.read_namespaced_pod, name)
 
     async def claim(self, name: str) -> Mapping[str, Any] | None:
         """As it is now. Raises what the API raises."""
-        try:
-            async with asyncio.timeout(self.timeout_seconds):
-                found: Mapping[str, Any] = await self._raw(self.api.read_namespaced_persistent_volume_claim, name=name)
-                return found
-        except ApiException as exc:
-            if exc.status == _GONE:
-                return None
-            raise
+        return await self._found(self.api.read_namespaced_persistent_volume_claim, name)
 
     async def claims(self, labels: str) -> Sequence[Mapping[str, Any]]:
         """That bear these labels. Raises what the API raises."""
@@ -101,6 +87,16 @@ class Reading:
             log.info("the log of %s cannot be read: %s", name, exc)
             return ()
         return tuple(str(text).splitlines())
+
+    async def _found(self, method: Any, name: str) -> Mapping[str, Any] | None:
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                found: Mapping[str, Any] = await self._raw(method, name=name)
+                return found
+        except ApiException as exc:
+            if exc.status == _GONE:
+                return None
+            raise
 
     async def _raw(self, method: Any, **arguments: Any) -> Any:
         """Decoded JSON: the client's own models cost more than the request."""
