@@ -13,9 +13,9 @@ from tornado.web import HTTPError
 from traitlets.config import Config
 
 from perijove.domain.errors import Invalid, SpawnFailed
-from perijove.domain.ids import ServerId, UserId
+from perijove.domain.ids import ServerId
 from perijove.domain.names import client_id, server_prefix
-from perijove.domain.ports import Found, ServerName, ServerSpec, Storage, UserFacts
+from perijove.domain.ports import Found, ServerName, ServerSpec, Storage
 from perijove.plugins import facades, processes
 from perijove.plugins.calls import call
 from perijove.plugins.errors import details_of, http_message, spawn_failure
@@ -27,15 +27,13 @@ from perijove.plugins.processes import ProcessTable
 from perijove.plugins.server_log import ServerLog
 from perijove.plugins.spawner import HostedSpawner
 from perijove.plugins.storage import WatchedStorage
-from perijove.plugins.watched import Marking, Watched
+from perijove.plugins.watched import NOBODYS, Marking, Watched
 
 log = logging.getLogger(__name__)
 
 
 # Of servers that are seen to run, so many are polled nevertheless.
 _POLLED_ANYWAY = 0.1
-# For an instance that looks at all servers and is none.
-_NOBODYS = ServerSpec(id=ServerId(0), user=UserFacts(id=UserId(0), name="nobody"), name="")
 
 
 class _EachOnce(logging.Filter):
@@ -79,7 +77,6 @@ class ClassHost:
         self.host_bound = issubclass(self._class, MarkedProcess)
         self.class_path = f"{cls.__module__}.{cls.__qualname__}"
         self.version = class_version(cls)
-        # As configured: a list, or a callable of the spawner, which only `token_scopes` can evaluate.
         # Instances under operation in this process, for handlers that plug-ins bring along.
         self.live: dict[tuple[str, str], Any] = {}
 
@@ -193,7 +190,7 @@ class ClassHost:
             return ()
         try:
             living = await self._anybody.living()
-        except Exception as exc:
+        except Exception as exc:  # whatever a subclass's own code or its client raises: nothing is known then
             self._running = frozenset()
             raise SpawnFailed("The cluster cannot be watched.", reason="cluster", details=details_of(exc)) from exc
         before, self._living = self._living, living
@@ -216,7 +213,7 @@ class ClassHost:
     @functools.cached_property
     def _anybody(self) -> Any:
         """An instance to look at all servers with."""
-        return self._build(_NOBODYS)
+        return self._build(NOBODYS)
 
     @property
     def storage(self) -> Storage | None:

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from perijove.domain.errors import HubError, Unavailable
-from perijove.domain.ids import ServerId, UserId
-from perijove.domain.ports import ServerSpec, UserFacts, Volume
+from perijove.domain.ports import ServerSpec, Volume
 from perijove.plugins.errors import details_of
+from perijove.plugins.watched import NOBODYS
 
 log = logging.getLogger(__name__)
-
-_ANYBODY = ServerSpec(id=ServerId(0), user=UserFacts(id=UserId(0), name="nobody"), name="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class WatchedStorage:
 
     async def delete_volume(self, volume: Volume) -> None:
         with _explained():
-            await self.build(_ANYBODY).delete_volume(volume)
+            await self.build(NOBODYS).delete_volume(volume)
 
 
 @contextmanager
@@ -39,6 +37,6 @@ def _explained() -> Iterator[None]:
         yield
     except HubError:
         raise
-    except Exception as exc:
+    except Exception as exc:  # of building (the configuration's code) or of the plug-in's client, which is not ours
         log.warning("storage cannot be looked at: %s", details_of(exc))
         raise Unavailable("The cluster cannot say or change what it keeps; the hub's log says why.") from exc

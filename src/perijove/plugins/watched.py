@@ -6,11 +6,14 @@ Apart from the one that does (`kube_pods`), so that a hub without Kubernetes nee
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from perijove.domain.errors import SpawnFailed
-from perijove.domain.ids import ServerId
-from perijove.domain.ports import Found, Mishap, ServerName, Volume
+from perijove.domain.ids import ServerId, UserId
+from perijove.domain.ports import Found, Mishap, ServerName, ServerSpec, UserFacts, Volume
+
+# For an instance that looks at all servers and is none.
+NOBODYS: Final = ServerSpec(id=ServerId(0), user=UserFacts(id=UserId(0), name="nobody"), name="")
 
 
 @dataclass(frozen=True, slots=True)
