@@ -13,6 +13,7 @@ from perijove.operate.naming import Naming
 from perijove.operate.pod_logs import containers_of, follow
 from perijove.operate.story import Entry, event_entry, is_about
 from perijove.operate.subjects import Subject, pods_of
+from perijove.plugins.kube_life import statuses_of
 
 Tell = Callable[[Entry], None]
 
@@ -69,6 +70,4 @@ async def follow_lines(
 
 
 def _restarts(pod: Object, container: str) -> int:
-    status = pod.get("status") or {}
-    statuses = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    return next((int(one.get("restartCount") or 0) for one in statuses if one["name"] == container), 0)
+    return next((int(one.get("restartCount") or 0) for one in statuses_of(pod) if one["name"] == container), 0)

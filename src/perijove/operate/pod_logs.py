@@ -12,6 +12,7 @@ import aiohttp
 from perijove.kube.client import Client
 from perijove.kube.errors import ClusterUnavailable, KubeError, ObjectNotFound
 from perijove.kube.refs import Object
+from perijove.plugins.kube_life import statuses_of
 
 _STAMPED: Final = re.compile(r"(\d{4}-\d\d-\d\dT\S+Z) ?(.*)")
 _SILENCE_SECONDS: Final = 3600.0
@@ -27,9 +28,8 @@ class Line:
 
 def containers_of(pod: Object) -> list[str]:
     """Those that have begun, in the order in which they begin."""
-    status = pod.get("status") or {}
     found = []
-    for one in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+    for one in statuses_of(pod):
         state = one.get("state") or {}
         if "running" in state or "terminated" in state or one.get("restartCount"):
             found.append(one["name"])

@@ -12,8 +12,10 @@ from perijove.kube.refs import Object
 from perijove.operate.hub_lines import Told, told_by_the_hub
 from perijove.operate.naming import Naming
 from perijove.operate.pod_logs import last_lines
-from perijove.operate.subjects import Subject, claims_of, pods_of
+from perijove.operate.subjects import Subject, pods_of
 from perijove.plugins import kube_causes
+from perijove.plugins.kube_claims import claims_of
+from perijove.plugins.kube_life import statuses_of
 
 _KINDS: Final = frozenset({"Pod", "PersistentVolumeClaim"})
 
@@ -126,7 +128,7 @@ def status_entries(pod: Object, written: Mapping[str, str]) -> list[Entry]:
     """What containers do now, and how they ended before. `written` is the time of what each wrote last."""
     status, name = pod.get("status") or {}, pod["metadata"]["name"]
     entries = []
-    for one in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+    for one in statuses_of(pod):
         source = f"{name}/{one['name']}"
         for which in ("lastState", "state"):
             state = one.get(which) or {}

@@ -1,6 +1,6 @@
 """Which pods an operator means: a user's, one server's, the hub's or the proxy's. Also ones that are gone by now."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,9 +61,3 @@ def _is_of(pod: Object, subject: Subject) -> bool:
         label = (pod["metadata"].get("labels") or {}).get(kube_claims.USERNAME)
         return label in kube_claims.label_values(subject.user) and not subject.server
     return owner[0] == subject.user and subject.server in (None, owner[1])
-
-
-def claims_of(pod: Object) -> Iterator[str]:
-    for volume in (pod.get("spec") or {}).get("volumes") or ():
-        if name := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
-            yield str(name)

@@ -11,10 +11,10 @@ from perijove.lib.concurrently import all_of
 from perijove.operate.naming import Naming
 from perijove.operate.people import People
 from perijove.plugins import kube_claims
+from perijove.plugins.kube_life import is_over
 
 CLAIM: Final = "PersistentVolumeClaim"
 _SERVER: Final = "singleuser-server"
-_OVER: Final = frozenset({"Succeeded", "Failed"})
 _AT_ONCE: Final = 8
 
 
@@ -160,7 +160,7 @@ def _holders(pods: Iterable[Object]) -> dict[str, list[Holder]]:
     for pod in pods:
         metadata, spec = pod["metadata"], pod.get("spec") or {}
         phase = str((pod.get("status") or {}).get("phase") or "Unknown")
-        if phase in _OVER:
+        if is_over(pod):
             continue
         server = (metadata.get("labels") or {}).get("component") == _SERVER
         user = str((metadata.get("annotations") or {}).get(kube_claims.USERNAME) or "") if server else ""

@@ -5,13 +5,12 @@ says how long it must last before it is worth giving up a start; until then it i
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from perijove.plugins.kube_life import is_hopeless, is_restarting, notebook_of
+from perijove.plugins.kube_life import NOTEBOOK, is_hopeless, is_restarting, notebook_of, statuses_of
 
-NOTEBOOK = "notebook"
 FOREVER = float("inf")
 
 
@@ -92,11 +91,6 @@ def _last_run(pod: Mapping[str, Any], *, restarted_is_ended: bool) -> Mapping[st
     return before if "waiting" in state and before and is_hopeless(before) else None
 
 
-def _containers(pod: Mapping[str, Any], *kinds: str) -> Iterator[Mapping[str, Any]]:
-    for kind in kinds:
-        yield from pod.get("status", {}).get(kind) or ()
-
-
 def _terminated(last: Mapping[str, Any]) -> Cause:
     code, reason = last.get("exitCode"), last.get("reason", "")
     words = f"Container {NOTEBOOK} terminated: exit code {code}, {reason} {last.get('message') or ''}".rstrip()
@@ -122,7 +116,7 @@ def _disrupted(status: Mapping[str, Any]) -> Cause | None:
 
 
 def _waiting(pod: Mapping[str, Any]) -> Cause | None:
-    for one in _containers(pod, "initContainerStatuses", "containerStatuses"):
+    for one in statuses_of(pod):
         waiting = one.get("state", {}).get("waiting") or {}
         if waiting.get("reason") not in _WAITING:
             continue
@@ -201,7 +195,7 @@ def described(pod: Mapping[str, Any]) -> str:
     status, metadata = pod.get("status", {}), pod["metadata"]
     node = pod.get("spec", {}).get("nodeName") or "no node"
     lines = [f"Pod {metadata.get('namespace')}/{metadata['name']} on {node}: {status.get('phase', 'Unknown')}"]
-    for one in _containers(pod, "initContainerStatuses", "containerStatuses"):
+    for one in statuses_of(pod):
         last = f", before: {one['lastState']}" if one.get("lastState") else ""
         lines.append(f"  {one['name']}: {one.get('state')}, restarts {one.get('restartCount', 0)}{last}")
     lines += [

@@ -29,12 +29,19 @@ _ESCAPED: Final = re.compile(r"((?:-[0-9a-f]{2})+)")
 _SLUG_LENGTH: Final = 48
 
 
-def owner_of(claim: Mapping[str, Any]) -> tuple[str, str] | None:
-    """User and server, as whoever made the claim wrote on it."""
-    annotations = claim["metadata"].get("annotations") or {}
+def owner_of(item: Mapping[str, Any]) -> tuple[str, str] | None:
+    """User and server, as whoever made a claim or a pod wrote on it: labels of these names are escaped."""
+    annotations = item["metadata"].get("annotations") or {}
     if USERNAME not in annotations:
         return None
     return str(annotations[USERNAME]), str(annotations.get(SERVERNAME, ""))
+
+
+def claims_of(pod: Mapping[str, Any]) -> Iterator[str]:
+    """What it mounts, by name."""
+    for volume in (pod.get("spec") or {}).get("volumes") or ():
+        if name := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
+            yield str(name)
 
 
 def is_marked(claim: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from perijove.domain.ports import Mishap
 
-_NOTEBOOK = "notebook"
+NOTEBOOK = "notebook"
 # A container that loops, and whose last run was shorter than this, will not be a server again.
 _HOPELESS_RUN_SECONDS = 60.0
 _OOM = "OOMKilled"
@@ -20,12 +20,23 @@ _OOM = "OOMKilled"
 def notebook_of(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     """The status of its container; empty while there is none."""
     statuses = pod.get("status", {}).get("containerStatuses") or ()
-    return next((one for one in statuses if one["name"] == _NOTEBOOK), {})
+    return next((one for one in statuses if one["name"] == NOTEBOOK), {})
+
+
+def statuses_of(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Of all its containers, in the order in which they begin."""
+    status = pod.get("status") or {}
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
+def is_over(pod: Mapping[str, Any]) -> bool:
+    """Nothing of it will run again, and it holds nothing any more."""
+    return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
 
 
 def is_restarting(pod: Mapping[str, Any]) -> bool:
     """Its container has ended and the node will start it again, or waits before it does."""
-    if "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") in ("Failed", "Succeeded"):
+    if "deletionTimestamp" in pod["metadata"] or is_over(pod):
         return False
     state = notebook_of(pod).get("state", {})
     ended = state.get("terminated")
@@ -58,7 +69,7 @@ def mishap(pod: Mapping[str, Any]) -> Mishap | None:
         mark=f"restart {ended.get('finishedAt', '')}",
         reason="oom" if ended.get("reason") == _OOM else "restarted",
         message=f"The server was restarted because {why} (exit code {code}). What it held in memory is lost.",
-        details=f"Container {_NOTEBOOK} terminated: exit code {code}, {ended.get('reason', '')} "
+        details=f"Container {NOTEBOOK} terminated: exit code {code}, {ended.get('reason', '')} "
         f"{ended.get('message') or ''}, restarts {status.get('restartCount', 0)}",
     )
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from perijove.domain.ids import ServerId
-from perijove.domain.ports import ServerName
 from perijove.plugins.watched import Marking
 
 _HUB: Final = "perijove.io/hub"
@@ -32,13 +31,6 @@ def marking_of(pod: Mapping[str, Any]) -> Marking | None:
         return Marking(found[_HUB], ServerId(int(found[_SERVER])), int(found[_GENERATION]), int(found[_EPOCH]))
     except (KeyError, ValueError):
         return None
-
-
-def server_of(pod: Mapping[str, Any]) -> ServerName | None:
-    """Whose it is by the annotations that KubeSpawner puts on every pod: the labels of that name are escaped."""
-    found = pod["metadata"].get("annotations") or {}
-    user = found.get("hub.jupyter.org/username")
-    return (str(user), str(found.get("hub.jupyter.org/servername") or "")) if user else None
 
 
 def succeeds(pod: Mapping[str, Any], marking: Marking) -> bool:

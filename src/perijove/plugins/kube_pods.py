@@ -20,8 +20,10 @@ from perijove.domain.ports import Found, ServerName
 from perijove.plugins import kube_causes, kube_life
 from perijove.plugins.calls import settle
 from perijove.plugins.errors import details_of
-from perijove.plugins.kube_causes import NOTEBOOK, Cause
-from perijove.plugins.kube_marks import labels, marking_of, server_of, succeeds
+from perijove.plugins.kube_causes import Cause
+from perijove.plugins.kube_claims import owner_of
+from perijove.plugins.kube_life import NOTEBOOK
+from perijove.plugins.kube_marks import labels, marking_of, succeeds
 from perijove.plugins.kube_reading import Reading, words_of
 from perijove.plugins.kube_storage import ClaimKeeping
 from perijove.plugins.kube_watch import watching_class
@@ -195,10 +197,7 @@ class HostedPod(ClaimKeeping, Watched, KubeSpawner):  # type: ignore[misc]  # ku
         if self._last_lines:
             return self._last_lines
         pod = self._known()
-        statuses = (pod or {}).get("status", {}).get("containerStatuses") or ()
-        container = next((one for one in statuses if one["name"] == NOTEBOOK), None)
-        if container is None:
-            return ()
+        container = kube_life.notebook_of(pod) if pod is not None else {}
         # Of a container that was restarted, what it said before it ended.
         crashed = bool(container.get("lastState", {}).get("terminated"))
         if not crashed and not {"running", "terminated"} & set(container.get("state", {})):
@@ -267,7 +266,7 @@ class HostedPod(ClaimKeeping, Watched, KubeSpawner):  # type: ignore[misc]  # ku
     def _living_run(self, pod: Mapping[str, Any]) -> tuple[str, ServerId | ServerName] | None:
         """Its name and whose it is, if it runs and is this hub's."""
         marking = marking_of(pod)
-        owner = server_of(pod) if marking is None else marking.server_id
+        owner = owner_of(pod) if marking is None else marking.server_id
         other = marking is not None and marking.hub_id != self.marking.hub_id
         if owner is None or other or kube_causes.end(pod) is not None:
             return None

@@ -13,11 +13,11 @@ from kubernetes_asyncio.client import ApiException
 
 from perijove.domain.errors import Conflict
 from perijove.domain.ports import Volume
-from perijove.plugins.kube_claims import USERNAME, label_values, may_be_of, owner_of
+from perijove.plugins.kube_claims import USERNAME, claims_of, label_values, may_be_of, owner_of
+from perijove.plugins.kube_life import is_over
 from perijove.plugins.kube_reading import Reading
 
 _GONE, _CONFLICT = 404, 409
-_OVER = frozenset({"Succeeded", "Failed"})
 
 
 class ClaimKeeping:
@@ -113,9 +113,8 @@ class ClaimKeeping:
         holders: dict[tuple[str, str], list[str]] = {}
         for pod in reflector.pods.values():
             phase, metadata = pod.get("status", {}).get("phase", "Unknown"), pod["metadata"]
-            for volume in pod.get("spec", {}).get("volumes") or () if phase not in _OVER else ():
-                if name := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
-                    holders.setdefault((metadata["namespace"], name), []).append(f"pod {metadata['name']} ({phase})")
+            for name in claims_of(pod) if not is_over(pod) else ():
+                holders.setdefault((metadata["namespace"], name), []).append(f"pod {metadata['name']} ({phase})")
         return holders
 
 
