@@ -32,6 +32,14 @@ Kubeconfig = Annotated[
     Path | None,
     typer.Option("--kubeconfig", help="Where the cluster is.", show_default="KUBECONFIG, or ~/.kube/config"),
 ]
+UserNamespaces = Annotated[
+    str,
+    typer.Option(
+        "--user-namespaces",
+        help="Also namespaces called like this, as in 'jhub-*'.",
+        show_default="what KubeSpawner.user_namespace_template says",
+    ),
+]
 Context = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig file.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait for pods: 90s, 10m, 1h.")]

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from perijove.cli.check import Format
-from perijove.cli.cluster import Context, Kubeconfig, Namespace, connected
-from perijove.cli.story import Follow, Output, Scene, UserNamespaces, Whom, show, show_entry
+from perijove.cli.cluster import Context, Kubeconfig, Namespace, UserNamespaces, connected
+from perijove.cli.story import Follow, Output, Scene, Whom, show, show_entry
 
 if TYPE_CHECKING:
     from perijove.kube.client import Client

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perijove.cli.check import Format
-from perijove.cli.cluster import Context, Kubeconfig, Namespace, connected, seconds
+from perijove.cli.cluster import Context, Kubeconfig, Namespace, UserNamespaces, connected, seconds
 from perijove.cli.exits import CommandFailed, Exit
-from perijove.cli.story import Follow, Output, Scene, UserNamespaces, Whom, show, show_entry
+from perijove.cli.story import Follow, Output, Scene, Whom, show, show_entry
 
 if TYPE_CHECKING:
     from perijove.kube.client import Client

@@ -12,7 +12,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from perijove.cli.check import Format
-from perijove.cli.cluster import Context, Kubeconfig, Namespace, Timeout, Yes, confirm, connected, seconds
+from perijove.cli.cluster import (
+    Context,
+    Kubeconfig,
+    Namespace,
+    Timeout,
+    UserNamespaces,
+    Yes,
+    confirm,
+    connected,
+    seconds,
+)
 from perijove.cli.console import err, out
 from perijove.cli.exits import CommandFailed, Exit
 from perijove.cli.options import Files
@@ -29,14 +39,6 @@ PAGE = 200
 app = typer.Typer(help="Find, show and delete users' volumes in a cluster.", no_args_is_help=True)
 
 User = Annotated[str, typer.Option("--user", help="Only volumes of this user, as the hub calls them.")]
-UserNamespaces = Annotated[
-    str,
-    typer.Option(
-        "--user-namespaces",
-        help="Also namespaces called like this, as in 'jhub-*'.",
-        show_default="what KubeSpawner.user_namespace_template says",
-    ),
-]
 Hub = Annotated[
     str,
     typer.Option(

@@ -22,14 +22,6 @@ Whom = Annotated[
     str,
     typer.Argument(metavar="[USER[/SERVER]]", help="A user, as the hub calls them, or one of their servers."),
 ]
-UserNamespaces = Annotated[
-    str,
-    typer.Option(
-        "--user-namespaces",
-        help="Also namespaces called like this, as in 'jhub-*'.",
-        show_default="what KubeSpawner.user_namespace_template says",
-    ),
-]
 Follow = Annotated[bool, typer.Option("--follow", "-F", help="Go on with what comes, until Ctrl-C.")]
 Output = Annotated[Format, typer.Option("--format", help="For a person or for a program.")]
 
