@@ -220,6 +220,14 @@ async def test_without_the_hubs_users_nothing_is_called_an_orphan(run):
     assert "--hub" in err
 
 
+async def test_a_token_file_that_cannot_be_read_is_named_in_one_line(run, tmp_path):
+    missing = tmp_path / "token"
+    code, out, err = await run("orphans", "--hub", "http://127.0.0.1:1", "--token-file", str(missing))
+    assert (code, out) == (2, "")
+    assert f"Cannot read {missing}: No such file or directory." in err
+    assert "Traceback" not in err
+
+
 async def test_the_commands_show_and_delete_as_scripts_and_people_use_them(run, cluster, claim):
     await claim(OLD, user=MIKSCH, labels={"component": "singleuser-storage"})
     await holder(cluster, OLD)

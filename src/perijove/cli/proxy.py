@@ -12,6 +12,7 @@ from perijove.cli.exits import CommandFailed, Exit
 from perijove.cli.listening import require_free
 from perijove.cli.options import Debug, LogFormat, Logs
 from perijove.cli.proxy_arguments import TOKEN_VARIABLE, AccessLog
+from perijove.cli.secret_files import token_of
 from perijove.proxy.options import PRIVATE_NETWORKS, ProxyLimits, ProxyOptions, TLSOptions
 from perijove.proxy.systemd import Activated, activated
 
@@ -172,13 +173,7 @@ def _routes(given: list[str]) -> dict[str, str]:
 
 
 def _token(file: Path | None) -> str:
-    if file is None:
-        token = os.environ.get(TOKEN_VARIABLE, "")
-    else:
-        try:
-            token = file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise CommandFailed(f"Cannot read {file}: {error.strerror}.", code=Exit.USAGE) from error
+    token = token_of(file, TOKEN_VARIABLE)
     if not token:
         raise CommandFailed(
             "The proxy needs the token that it shares with the hub.",

@@ -258,16 +258,16 @@ def _named(volumes: "Sequence[UserVolume]", names: Sequence[str]) -> "list[UserV
 def _people(hub: str, token_file: Path | None, files: list[Path] | None, data_dir: Path | None) -> "People | None":
     """None: nobody said where to ask."""
     import asyncio
-    import os
 
     from perijove.cli.cluster import explained
+    from perijove.cli.secret_files import token_of
     from perijove.operate.people import ask_hub
 
     if data_dir is not None:
         return _from_database(files, data_dir)
     if not hub:
         return None
-    token = token_file.read_text(encoding="utf-8").strip() if token_file else os.environ.get("JUPYTERHUB_API_TOKEN", "")
+    token = token_of(token_file, "JUPYTERHUB_API_TOKEN")
     if not token:
         raise CommandFailed(
             "The hub answers nobody without a token.",
