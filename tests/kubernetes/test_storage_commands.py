@@ -228,6 +228,28 @@ async def test_a_token_file_that_cannot_be_read_is_named_in_one_line(run, tmp_pa
     assert "Traceback" not in err
 
 
+async def test_of_many_volumes_none_is_deleted_while_one_is_in_use_and_pods_are_listed_once(
+    client, cluster, claim, monkeypatch
+):
+    """All of them are looked at before the first goes, at the cost of one list."""
+    for name in ("claim-ann", "claim-ben", OLD):
+        await claim(name, user=name)
+    await holder(cluster, OLD)
+    found = await volumes(client, cluster)
+    lists = []
+    listing = client.list
+
+    async def counted(*words, **options):
+        lists.append(words)
+        return await listing(*words, **options)
+
+    monkeypatch.setattr(client, "list", counted)
+    with pytest.raises(VolumeInUse, match=f"^{OLD} is in use by pod jupyter-x"):
+        await Deletion(client=client).delete(found)
+    assert lists == [("v1", "Pod", cluster.namespace)]
+    assert set(await names(cluster)) == {"claim-ann", "claim-ben", OLD}
+
+
 async def test_the_commands_show_and_delete_as_scripts_and_people_use_them(run, cluster, claim):
     await claim(OLD, user=MIKSCH, labels={"component": "singleuser-storage"})
     await holder(cluster, OLD)
