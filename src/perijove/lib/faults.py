@@ -42,7 +42,10 @@ def arm(file: Path, point: str, number: signal.Signals = signal.SIGKILL) -> None
     """
     if point not in POINTS:
         raise ValueError(f"no fault point {point!r}; there are {', '.join(POINTS)}")
-    file.write_text(f"{point} {number:d}", encoding="ascii")
+    # Whole or not at all: others look all the time.
+    fresh = file.with_suffix(".new")
+    fresh.write_text(f"{point} {number:d}", encoding="ascii")
+    fresh.replace(file)
 
 
 def watch(file: Path) -> None:
