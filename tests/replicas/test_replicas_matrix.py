@@ -27,6 +27,7 @@ DATABASE = "postgres"
 AGAIN = HTTPStatus.SERVICE_UNAVAILABLE
 SUPERSEDED = "another replica took over"
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 _numbers = itertools.count(1)
 
 
@@ -124,21 +125,32 @@ class Case:
 @pytest.fixture
 async def case(cluster):
     case = Case(cluster, f"cy{next(_numbers)}")
-    await cluster.api("POST", f"/users/{case.user}")
+    status, answer = await cluster.api("POST", f"/users/{case.user}")
+    assert status == HTTPStatus.CREATED, answer
     return case
 
 
-async def past_its_lease(
-    cluster: Cluster, point: str, number: signal.Signals, *, due: Case | None = None
-) -> HubReplica:
+async def past_its_lease(cluster: Cluster, point: str, number: signal.Signals) -> HubReplica:
     """The hub that comes to this step and is hurt there, when the time of its lease is over."""
     cluster.arm(point, number)
-    if due is not None:
-        # As if the time for its poll had come: what dies right after its start is not seen by a look once a second.
-        await cluster.execute(update(servers).values(next_poll=LONG_AGO))
+    return await hurt_past_its_lease(cluster)
+
+
+async def hurt_past_its_lease(cluster: Cluster) -> HubReplica:
     hub = await cluster.hurt()
     await cluster.expire_leases()
     return hub
+
+
+async def nothing_is_polled(cluster: Cluster) -> None:
+    """No server is polled or will be: a hub at the poll of another case's server would be hurt in the place of ours."""
+
+    async def put_off():
+        idle = servers.c.lease_owner.is_(None)
+        await cluster.execute(update(servers).where(idle).values(next_poll=NEVER))
+        return await cluster.rows(select(servers.c.id).where(servers.c.next_poll < NEVER)) == []
+
+    await until(put_off)
 
 
 async def wakes(case: Case, hub: HubReplica, was: str) -> None:
@@ -227,8 +239,14 @@ async def test_a_server_that_died_is_noticed_by_another_hub(case, point, number)
     await case.ask("POST")
     await until(case.is_ready)
     before = await case.assert_runs()
+    await nothing_is_polled(case.cluster)
+    case.cluster.arm(point, number)
     case.cluster.world.kill(case.user)
-    hub = await past_its_lease(case.cluster, point, number, due=case)
+    # As if the time for its poll had come: what dies right after its start is not seen by a look once a second.
+    await case.cluster.execute(
+        update(servers).where(servers.c.id == (await case.row())["id"]).values(next_poll=LONG_AGO)
+    )
+    hub = await hurt_past_its_lease(case.cluster)
     await until(case.is_over, seconds=20)
     await case.assert_gone(before)
     assert (await case.row())["failure"]["reason"] == "exited"

@@ -6,8 +6,9 @@
     link.mend()                        # as before; connections that were open stay broken
     link.lead_to("127.0.0.1", 5433)    # from now on; what was open is reset: a fail-over
 
-A way to a process ends with it (`end_with`): connections are refused from then on, as its machine would refuse them.
-It runs in a thread with a loop of its own, so that it works between a test's event loops. All calls block until done.
+A way to a process (`follow`) refuses connections until that listens, and from its end on, as its machine would: who
+asks has to see that nothing of their request got there. Accepted and then reset, it may have.
+Links run in a thread with a loop of its own, so that they work between a test's event loops. Calls block until done.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from perijove.cli.listening import free_port
 T = TypeVar("T")
 _CHUNK = 65536
 _SECONDS = 10
+_LOOK_SECONDS = 0.02
 
 
 class _Thread:
@@ -53,11 +55,14 @@ class Link:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._flowing: asyncio.Event | None = None
+        # Open while nobody has cut it and its end is there.
+        self._mended = self._there = True
+        self._changing = asyncio.Lock()
         self._open: set[asyncio.Task[None]] = set()
-        self._cutting: set[asyncio.Task[None]] = set()
+        self._following: set[asyncio.Task[None]] = set()
         self._pid = 0
         self._thread = _here()
-        self._thread.run(self._listen())
+        self._thread.run(self._mend())
 
     @property
     def url(self) -> str:
@@ -76,57 +81,88 @@ class Link:
         self._target = (host, port)
         self._thread.run(self._reset())
 
-    def end_with(self, pid: int) -> None:
-        """Cut it as soon as this process ends, until it is mended."""
-        self._thread.run(self._end_with(pid))
+    def follow(self, pid: int) -> None:
+        """It leads to this process, which was just started: mended, and open from when that listens until it ends."""
+        self._thread.run(self._follow(pid))
 
-    def follows(self, pid: int) -> bool:
-        return self._pid == pid
+    def leads_to(self, pid: int) -> bool:
+        """Whether this process has been seen to listen, and whoever comes gets there unless the way is cut."""
+        return self._pid == pid and self._there and self._mended == (self._server is not None)
 
     def close(self) -> None:
         self.cut()
 
-    async def _listen(self) -> None:
-        self._flowing = asyncio.Event()
-        self._flowing.set()
-        self._server = await asyncio.start_server(self._accept, self.host, self.port, reuse_address=True)
+    async def _change(self) -> None:
+        """Listen or not, by what is true now; one at a time, since a test and the end of a process may come at once."""
+        async with self._changing:
+            if not (self._mended and self._there):
+                if self._server is not None:
+                    self._server.close()
+                    self._server = None
+                await self._reset()
+            elif self._server is None:
+                self._server = await asyncio.start_server(self._accept, self.host, self.port, reuse_address=True)
 
     async def _cut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        await self._reset()
+        self._mended = False
+        await self._change()
 
-    async def _end_with(self, pid: int) -> None:
-        loop = asyncio.get_running_loop()
+    async def _follow(self, pid: int) -> None:
+        self._pid, self._there = pid, False
+        await self._change()
+        await self._mend()
+        task = asyncio.get_running_loop().create_task(self._come_and_go(pid))
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
+
+    async def _come_and_go(self, pid: int) -> None:
+        """Of the process at the other end; of no interest any more once another one is followed."""
         try:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
-            await self._cut()
             return
-        self._pid = pid
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
 
-        def ended() -> None:
+        def end() -> None:
             loop.remove_reader(descriptor)
             os.close(descriptor)
-            cutting = loop.create_task(self._cut())
-            self._cutting.add(cutting)
-            cutting.add_done_callback(self._cutting.discard)
+            ended.set()
 
-        loop.add_reader(descriptor, ended)
+        loop.add_reader(descriptor, end)
+        while self._pid == pid and not ended.is_set() and not await self._listens():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await ended.wait()
+        if self._pid == pid and not ended.is_set():
+            self._there = True
+            await self._change()
+        await ended.wait()
+        if self._pid == pid:
+            self._there = False
+            await self._change()
+
+    async def _listens(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            return False
+        writer.transport.abort()
+        return True
 
     async def _silence(self) -> None:
         assert self._flowing is not None
         self._flowing.clear()
 
     async def _mend(self) -> None:
-        assert self._flowing is not None
+        if self._flowing is None:
+            self._flowing = asyncio.Event()
+            self._flowing.set()
         if not self._flowing.is_set():
             # What was in flight is lost, as after a pulled cable that was out for long.
             await self._reset()
             self._flowing.set()
-        if self._server is None:
-            await self._listen()
+        self._mended = True
+        await self._change()
 
     async def _reset(self) -> None:
         tasks = list(self._open)

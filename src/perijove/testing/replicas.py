@@ -81,7 +81,7 @@ class Replica:
     # In front of the command: another network namespace, another clock.
     prefix: Sequence[str] = ()
     process: "subprocess.Popen[bytes] | None" = None
-    # Others' ways to it: open from when it answers until it ends.
+    # Others' ways to it: open from when it listens until it ends.
     ways: list[Link] = field(default_factory=list)
     # Where it runs, on a network of machines.
     machine: Machine | None = None
@@ -124,7 +124,7 @@ class Replica:
                 start_new_session=True,
             )
         for way in self.ways:
-            way.cut()
+            way.follow(self.process.pid)
 
     async def restart(self, *, python: str = sys.executable) -> None:
         """Start it again after its end, and wait until it answers."""
@@ -141,15 +141,14 @@ class Replica:
                     code = self.process.returncode if self.process else None
                     raise ProcessFailed(f"{self.command[0]} {self.slot} ended with exit code {code}:\n{self.log}")
                 with suppress(aiohttp.ClientError, OSError, TimeoutError):
-                    return await self._answers(session)
+                    return await self._answers(session) and self._is_reached()
                 return False
 
             await until(answers, seconds=seconds, every=0.02)
-        assert self.process is not None
-        for way in self.ways:
-            if not way.follows(self.process.pid):
-                way.end_with(self.process.pid)
-                way.mend()
+
+    def _is_reached(self) -> bool:
+        process = self.process
+        return process is not None and all(way.leads_to(process.pid) for way in self.ways)
 
     async def _answers(self, session: aiohttp.ClientSession) -> bool:
         async with session.get(f"{self.url}hub/health") as response:
