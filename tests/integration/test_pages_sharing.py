@@ -21,6 +21,8 @@ ROLES = (
     RoleOptions(name="sharers", scopes=("shares!user", "read:users:name", "read:groups:name"), users=("ann",)),
     # May share, and may know nobody's name.
     RoleOptions(name="link-sharers", scopes=("shares!user",), users=("kim",)),
+    # Shares for another.
+    RoleOptions(name="deputies", scopes=("shares!user=ann", "access:servers!user=ann"), users=("dee",)),
 )
 
 
@@ -87,6 +89,15 @@ async def test_a_server_is_shared_with_a_user_and_a_group_and_each_is_revoked(en
     await send(ann, {"action": "revoke", "kind": "group", "name": "crew"})
     await send(ben, {"owner": "ann", "server": ""}, "hub/leave-share")
     assert (await root("GET", "/shares/ann")).json["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("ann", "Share your default server"), ("dee", "Share ann’s default server")]
+)
+async def test_the_page_says_whose_server_is_shared_in_its_readers_words(enter, name, words):
+    _, page = await (await enter(name)).get("hub/share/ann")
+    assert f"<title>{words} · Perijove</title>" in page
+    assert f"<h1>{words}</h1>" in page
 
 
 async def test_a_link_lets_whoever_opens_it_in_until_all_sharing_ends(enter, root):

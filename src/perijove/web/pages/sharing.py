@@ -204,9 +204,10 @@ async def _page(
 
 
 async def _title(pages: Pages, server: _Shared) -> str:
+    """Empty for a default server, which the page calls what its reader does."""
     async with pages.hub.store.read() as connection:
         row = await find(connection, server.owner, server.name)
-    return (row.display_name if row else "") or server.name or "Default server"
+    return (row.display_name if row else "") or server.name
 
 
 def _code_view(code: ShareCodeRow) -> CodeView:
