@@ -1,7 +1,7 @@
 """Shares and share codes: granting, listing and revoking access to servers, for owners and for visitors."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.responses import Response
@@ -15,6 +15,8 @@ from perijove.services.share_grants import SharedServer, ShareRow, Target
 from perijove.web.api.endpoint import Call, Endpoint, Operation
 from perijove.web.api.pagination import read_page, with_pagination
 from perijove.web.requests import read_optional_json
+
+Row = TypeVar("Row", ShareRow, ShareCodeRow)
 
 
 class ShareRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,19 +78,11 @@ def code_model(hub: HubContext, code: ShareCodeRow) -> dict[str, Any]:
 
 
 async def list_shares(call: Call) -> Response:
-    return await _list_shares(call, None)
+    return await _list(call, share_grants.list_of_owner, share_model, call.path["user"])
 
 
 async def list_server_shares(call: Call) -> Response:
-    return await _list_shares(call, _name(call))
-
-
-async def _list_shares(call: Call, server: str | None) -> Response:
-    page = read_page(call)
-    found, total = await share_grants.list_of_owner(
-        call.hub, call.path["user"], server, offset=page.offset, limit=page.limit
-    )
-    return call.json(with_pagination(call, page, [share_model(call.hub, share) for share in found], total))
+    return await _list(call, share_grants.list_of_owner, share_model, call.path["user"], _name(call))
 
 
 async def grant_share(call: Call) -> Response:
@@ -119,19 +113,11 @@ async def revoke_shares(call: Call) -> Response:
 
 
 async def list_codes(call: Call) -> Response:
-    return await _list_codes(call, None)
+    return await _list(call, share_codes.list_codes, code_model, call.path["user"])
 
 
 async def list_server_codes(call: Call) -> Response:
-    return await _list_codes(call, _name(call))
-
-
-async def _list_codes(call: Call, server: str | None) -> Response:
-    page = read_page(call)
-    found, total = await share_codes.list_codes(
-        call.hub, call.path["user"], server, offset=page.offset, limit=page.limit
-    )
-    return call.json(with_pagination(call, page, [code_model(call.hub, code) for code in found], total))
+    return await _list(call, share_codes.list_codes, code_model, call.path["user"], _name(call))
 
 
 async def issue_code(call: Call) -> Response:
@@ -173,9 +159,7 @@ async def revoke_code(call: Call) -> Response:
 
 
 async def list_shared(call: Call) -> Response:
-    page = read_page(call)
-    found, total = await share_grants.list_for(call.hub, _visitor(call), offset=page.offset, limit=page.limit)
-    return call.json(with_pagination(call, page, [share_model(call.hub, share) for share in found], total))
+    return await _list(call, share_grants.list_for, share_model, _visitor(call))
 
 
 async def read_shared(call: Call) -> Response:
@@ -186,6 +170,17 @@ async def read_shared(call: Call) -> Response:
 async def leave_shared(call: Call) -> Response:
     await share_grants.leave(call.hub, call.path["owner"], _name(call), _visitor(call), actor=call.actor)
     return call.empty(204)
+
+
+async def _list(
+    call: Call,
+    find: Callable[..., Awaitable[tuple[Sequence[Row], int]]],
+    model: Callable[[HubContext, Row], dict[str, Any]],
+    *whose: object,
+) -> Response:
+    page = read_page(call)
+    found, total = await find(call.hub, *whose, offset=page.offset, limit=page.limit)
+    return call.json(with_pagination(call, page, [model(call.hub, row) for row in found], total))
 
 
 def _visitor(call: Call) -> Target:
