@@ -58,23 +58,18 @@ async def list_role_users(call: Call) -> Response:
 
 
 async def create_role(call: Call) -> Response:
-    wanted = await read_json(call.request, NewRole)
-    made = await role_editing.create_role(
-        call.hub,
-        call.path["role"],
-        description=wanted.description,
-        scopes=wanted.scopes,
-        by=call.identity,
-        actor=call.actor,
-    )
-    return call.json(role_model(made), 201)
+    return await _write_role(call, role_editing.create_role, await read_json(call.request, NewRole), 201)
 
 
 async def change_role(call: Call) -> Response:
     wanted = await read_json(call.request, RoleChange)
     if wanted.scopes is None and wanted.description is None:
         raise Invalid("Nothing to change: need scopes or description")
-    changed = await role_editing.change_role(
+    return await _write_role(call, role_editing.change_role, wanted, 200)
+
+
+async def _write_role(call: Call, write: Any, wanted: NewRole | RoleChange, status: int) -> Response:
+    role = await write(
         call.hub,
         call.path["role"],
         description=wanted.description,
@@ -82,7 +77,7 @@ async def change_role(call: Call) -> Response:
         by=call.identity,
         actor=call.actor,
     )
-    return call.json(role_model(changed))
+    return call.json(role_model(role), status)
 
 
 async def delete_role(call: Call) -> Response:
