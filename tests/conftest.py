@@ -42,6 +42,12 @@ def mariadb() -> Iterator[DatabaseServer]:
     yield from _server(MariaDB)
 
 
+@pytest.fixture(scope="module", params=[PostgreSQL, MariaDB], ids=["postgres", "mariadb"])
+def own_server(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
+    """One for the module alone, of each kind in turn: it may be killed, frozen and filled, and is left running."""
+    yield from _server(request.param)
+
+
 def _server(kind: type[DatabaseServer]) -> Iterator[DatabaseServer]:
     try:
         server = kind()

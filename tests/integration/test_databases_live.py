@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from perijove.testing.databases import DatabaseMissing, MariaDB, PostgreSQL
 from perijove.testing.hub import OPEN, run_hub
 from perijove.testing.waiting import until
 
@@ -145,16 +144,6 @@ async def stopped(hub, user: str) -> bool:
     return not model["pending"] and not any(
         server["ready"] or server["pending"] for server in model["servers"].values()
     )
-
-
-@pytest.fixture(params=[PostgreSQL, MariaDB])
-def own_server(request):
-    try:
-        server = request.param()
-    except DatabaseMissing as missing:
-        pytest.skip(f"{missing}; scripts/system-packages test installs it")
-    with server:
-        yield server
 
 
 async def test_without_its_database_a_hub_answers_503_to_everybody_and_recovers_by_itself(own_server, tmp_path):
