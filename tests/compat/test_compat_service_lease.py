@@ -15,10 +15,10 @@ from perijove.testing import until
 from perijove.testing.inside import hub_inside
 
 PROGRAM = """
-import os, sys, time
+import os, signal, sys
 with open(sys.argv[1], "a") as file:
     file.write(f"{os.getpid()}\\n")
-time.sleep(600)
+signal.pause()
 """
 
 
