@@ -220,11 +220,14 @@ async def test_without_the_hubs_users_nothing_is_called_an_orphan(run):
     assert "--hub" in err
 
 
-async def test_a_token_file_that_cannot_be_read_is_named_in_one_line(run, tmp_path):
-    missing = tmp_path / "token"
-    code, out, err = await run("orphans", "--hub", "http://127.0.0.1:1", "--token-file", str(missing))
+@pytest.mark.parametrize(("content", "reason"), [(None, "No such file or directory"), (b"\xff\xfe", "it is not text")])
+async def test_a_token_file_that_cannot_be_read_is_named_in_one_line(run, tmp_path, content, reason):
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    code, out, err = await run("orphans", "--hub", "http://127.0.0.1:1", "--token-file", str(file))
     assert (code, out) == (2, "")
-    assert f"Cannot read {missing}: No such file or directory." in err
+    assert f"Cannot read {file}: {reason}." in err
     assert "Traceback" not in err
 
 

@@ -14,3 +14,5 @@ def token_of(file: Path | None, variable: str) -> str:
         return file.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise CommandFailed(f"Cannot read {file}: {error.strerror}.", code=Exit.USAGE) from error
+    except UnicodeDecodeError as error:
+        raise CommandFailed(f"Cannot read {file}: it is not text.", code=Exit.USAGE) from error
