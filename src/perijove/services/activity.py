@@ -7,6 +7,7 @@ buffer. Times never move back: neither here nor in the rows (the UPDATE compares
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -41,6 +42,12 @@ _COLUMNS: dict[str, tuple[Table, str]] = {
     "session": (schema.sessions, "last_seen"),
     "refresh": (schema.users, "auth_refreshed"),
 }
+# A user, once for each server and once without any. Built once: building costs more than asking.
+_REPORTER = (
+    select(schema.users.c.id, schema.servers.c.id, schema.servers.c.name)
+    .outerjoin(schema.servers, schema.servers.c.user_id == schema.users.c.id)
+    .where(schema.users.c.name == bindparam("name"))
+)
 
 
 class ActivityBuffer:
@@ -142,27 +149,50 @@ async def flush_forever(hub: "HubContext") -> None:
             log.warning("activity_not_written", error=str(error))
 
 
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """A user and the servers they have: whom reports can be about."""
+
+    user_id: int
+    # Name -> id.
+    servers: Mapping[str, int]
+
+
+async def reporter(hub: "HubContext", user: str) -> Reporter:
+    """Raises `NotFound`."""
+    async with hub.store.read() as connection:
+        rows = (await connection.execute(_REPORTER, {"name": user})).all()
+    if not rows:
+        raise NotFound(f"No such user: {user}")
+    return Reporter(rows[0][0], {name: server_id for _, server_id, name in rows if server_id is not None})
+
+
 async def report(
     hub: "HubContext", user: str, *, last_activity: datetime | None, servers: Mapping[str, datetime]
 ) -> None:
     """A server's activity report. Raises `NotFound`, `Invalid` (unknown server, more than 59 min ahead)."""
+    _refuse_future(hub, last_activity, servers)
+    note(hub, await reporter(hub, user), last_activity=last_activity, servers=servers)
+
+
+def note(
+    hub: "HubContext", whose: Reporter, *, last_activity: datetime | None, servers: Mapping[str, datetime]
+) -> None:
+    """A report about somebody known already: all of it or, raising `Invalid`, nothing."""
+    _refuse_future(hub, last_activity, servers)
+    if unknown := [name for name in servers if name not in whose.servers]:
+        raise Invalid(f"No such server: {unknown[0]!r}", field="servers")
+    if last_activity is not None:
+        hub.activity.saw_user(whose.user_id, last_activity)
+    for name, at in servers.items():
+        hub.activity.saw_server(whose.servers[name], at)
+
+
+def _refuse_future(hub: "HubContext", last_activity: datetime | None, servers: Mapping[str, datetime]) -> None:
     latest = hub.store.now() + MAX_AHEAD
     for at in (last_activity, *servers.values()):
         if at is not None and at > latest:
             raise Invalid(f"last_activity is in the future: {at.isoformat()}", field="last_activity")
-    u, s = schema.users.c, schema.servers.c
-    statement = select(u.id, s.id, s.name).outerjoin(schema.servers, s.user_id == u.id).where(u.name == user)
-    async with hub.store.read() as connection:
-        rows = (await connection.execute(statement)).all()
-    if not rows:
-        raise NotFound(f"No such user: {user}")
-    server_ids = {name: server_id for _, server_id, name in rows if server_id is not None}
-    if unknown := [name for name in servers if name not in server_ids]:
-        raise Invalid(f"No such server: {unknown[0]!r}", field="servers")
-    if last_activity is not None:
-        hub.activity.saw_user(rows[0][0], last_activity)
-    for name, at in servers.items():
-        hub.activity.saw_server(server_ids[name], at)
 
 
 async def report_routes(hub: "HubContext", times: Mapping[str, datetime]) -> None:

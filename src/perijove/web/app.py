@@ -1,11 +1,10 @@
 """The hub's ASGI application: what answers which path, said in one place.
 
-Two answers never reach the router: `/hub/health` and whatever `fast_paths` holds (the identity call that every
-single-user server makes for each visitor). They are hit by machines, thousands of times a second.
+What machines ask thousands of times a second never reaches the router: `/hub/health` and the fast paths of the API
+(the identity call that every single-user server makes for each visitor, and what it reports of their activity).
 """
 
-import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
@@ -16,19 +15,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from traitlets.config import Config
 
 from perijove import WIRE_VERSION
+from perijove.domain.errors import HubError
 from perijove.lib.log import correlation_id
 from perijove.plugins.facts import HubFacts
 from perijove.services import audit
 from perijove.services.context import HubContext
 from perijove.web import api, errors, oauth, pages
+from perijove.web.api.fast import FastPath
 from perijove.web.bridge import plugin_routes
 from perijove.web.convergence import revision_header
+from perijove.web.errors import headers_of, json_error, status_of
 from perijove.web.hosts import led_home
 from perijove.web.internal import routes as internal
 from perijove.web.metrics import RequestMetrics, metrics_routes
-from perijove.web.requests import check_head, remote_ip
-
-FastPath = Callable[[Scope, Receive, Send], Awaitable[bool]]
+from perijove.web.requests import check_head, remote_ip, request_id
 
 _HEALTH_START: Message = {
     "type": "http.response.start",
@@ -63,7 +63,7 @@ def build_app(hub: HubContext, traits: Config, hub_facts: HubFacts) -> ASGIApp:
         routes=[Mount(f"{base}/hub", routes=below_hub), *pages.user_routes(own)],
         exception_handlers=errors.handlers(hub, pages.error_renderer(own)),
     )
-    return Front(hub, app, api.fast_paths(hub))
+    return Front(hub, app)
 
 
 class Below(BaseRoute):
@@ -97,11 +97,11 @@ class Below(BaseRoute):
 class Front:
     """Outermost ring: health, correlation id, version header, fast paths, metrics."""
 
-    def __init__(self, hub: HubContext, app: ASGIApp, fast_paths: Mapping[str, FastPath]) -> None:
+    def __init__(self, hub: HubContext, app: ASGIApp) -> None:
         self._hub = hub
         prefix = hub.hub_prefix
         self._health = frozenset({f"{prefix}health", f"{prefix}api/health"})
-        self._fast = {f"{prefix.rstrip('/')}{path}": handler for path, handler in fast_paths.items()}
+        self._fast = api.FastPaths(hub)
         self._app = app
         self._version = (b"x-jupyterhub-version", WIRE_VERSION.encode())
         # The content security policy is merged where pages are rendered: what allows a frame must not allow scripts.
@@ -123,16 +123,20 @@ class Front:
             await send(_HEALTH_LEAVING if self._hub.bus.closed else _HEALTH_START)
             await send(_HEALTH_BODY)
             return
-        if path in self._fast and scope["method"] == "GET" and await self._fast[path](scope, receive, send):
-            return
+        fast = self._fast.find(scope["method"], path)
+        if fast is not None:
+            left = await self._answer_fast(fast, scope, receive, send)
+            if left is None:
+                return
+            receive = left
         if refused := check_head(scope):
-            await errors.json_error(self._hub, *refused)(scope, receive, send)
+            await json_error(self._hub, *refused)(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        token = correlation_id.set(request_id)
+        number = request_id(scope)
+        token = correlation_id.set(number)
         came_from = audit.source.set(remote_ip(self._hub, Request(scope)))
         began = perf_counter()
-        stamped = [self._version, (b"x-request-id", request_id.encode())]
+        stamped = [self._version, (b"x-request-id", number.encode())]
 
         async def stamp(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -148,10 +152,11 @@ class Front:
             correlation_id.reset(token)
             audit.source.reset(came_from)
 
-
-def _request_id(scope: Scope) -> str:
-    """The proxy's, if it gave one that is safe to print; else a new one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and 0 < len(value) <= 64 and value.replace(b"-", b"").isalnum():  # noqa: PLR2004
-            return str(value.decode("ascii"))
-    return secrets.token_hex(8)
+    async def _answer_fast(self, fast: FastPath, scope: Scope, receive: Receive, send: Send) -> Receive | None:
+        try:
+            return await fast(scope, receive, send)
+        except HubError as error:
+            # Said here: the ordinary way would wait as long again for a database that does not answer.
+            headers = {"x-jupyterhub-version": WIRE_VERSION, "x-request-id": request_id(scope), **headers_of(error)}
+            await json_error(self._hub, status_of(error), error.message, headers)(scope, receive, send)
+            return None

@@ -6,6 +6,7 @@ a client can send is checked here before it reaches a service: sizes, encodings,
 
 import ipaddress
 import re
+import secrets
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -35,6 +36,14 @@ def check_head(scope: Scope) -> tuple[int, str] | None:
     if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD_BYTES:
         return 431, "The headers of this request are too large."
     return None
+
+
+def request_id(scope: Scope) -> str:
+    """The proxy's, if it gave one that is safe to print; else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and 0 < len(value) <= 64 and value.replace(b"-", b"").isalnum():  # noqa: PLR2004
+            return str(value.decode("ascii"))
+    return secrets.token_hex(8)
 
 
 def scheme(request: Request) -> str:

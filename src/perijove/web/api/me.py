@@ -6,15 +6,12 @@ Cookies take the ordinary way: they need the XSRF rule.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
-from perijove import WIRE_VERSION
-from perijove.domain.errors import HubError
 from perijove.services import users
 from perijove.services.context import HubContext
 from perijove.services.identity import Identity, token_entry
@@ -22,10 +19,9 @@ from perijove.services.identity_cache import CredentialEntry
 from perijove.services.registry import ServiceRow
 from perijove.services.user_list import UserRow
 from perijove.web.api.endpoint import matches
-from perijove.web.errors import api_headers, headers_of, json_error, status_of
+from perijove.web.api.fast import bearer, fixed_headers
 from perijove.web.models import UserModels, service_model
 
-FastPath = Callable[[Scope, Receive, Send], Awaitable[bool]]
 _KEY = "GET /user"
 
 
@@ -85,30 +81,17 @@ class _Kept:
 
 
 class Me:
-    """The fast path of `GET /user`: false means "not for me", and the router goes on."""
+    """The fast path of `GET /user`."""
 
     def __init__(self, hub: HubContext) -> None:
         self._hub = hub
-        fixed = {
-            "content-type": "application/json",
-            "x-jupyterhub-version": WIRE_VERSION,
-            **api_headers(hub),
-            # The operator's policy is for pages.
-            **{k: v for k, v in hub.options.headers.items() if k.lower() != "content-security-policy"},
-        }
-        self._headers = [(name.lower().encode(), str(value).encode()) for name, value in fixed.items()]
+        self._headers = fixed_headers(hub)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        token = _bearer(scope)
-        if token is None:
-            return False
-        try:
-            return await self._answer(token, scope, send)
-        except HubError as error:
-            # Said here: the ordinary way would wait as long again for a database that does not answer.
-            headers = {"x-jupyterhub-version": WIRE_VERSION, **headers_of(error)}
-            await json_error(self._hub, status_of(error), error.message, headers)(scope, receive, send)
-            return True
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Receive | None:
+        token = bearer(scope)
+        if token is None or not await self._answer(token, scope, send):
+            return receive
+        return None
 
     async def _answer(self, token: str, scope: Scope, send: Send) -> bool:
         hub = self._hub
@@ -146,18 +129,3 @@ class Me:
         if _KEY in entry.rendered:
             entry.rendered[_KEY] = kept
         return kept
-
-
-def _bearer(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            kind, _, token = value.partition(b" ")
-            if kind.lower() in (b"token", b"bearer"):
-                return str(token.strip().decode("latin-1"))
-            return None
-    return None
-
-
-def fast_paths(hub: HubContext) -> dict[str, FastPath]:
-    """By path below `<base_url>hub`; hit before routing."""
-    return {"/api/user": Me(hub)}

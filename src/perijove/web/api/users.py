@@ -1,13 +1,12 @@
-"""Users: list, create, read, change, delete, report activity."""
+"""Users: list, create, read, change, delete."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
 from perijove.domain.errors import Conflict, Forbidden, Invalid
-from perijove.services import activity, login, removal, users
+from perijove.services import login, removal, users
 from perijove.services.granting import is_full_admin
 from perijove.services.user_list import UserQuery
 from perijove.web.api.endpoint import Call, Endpoint, Operation
@@ -31,15 +30,6 @@ class UserChange(msgspec.Struct, forbid_unknown_fields=True):
     auth_state: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
     groups: list[str] | msgspec.UnsetType = msgspec.UNSET
     roles: list[str] | msgspec.UnsetType = msgspec.UNSET
-
-
-class ServerActivity(msgspec.Struct):
-    last_activity: str
-
-
-class Activity(msgspec.Struct):
-    last_activity: str | None = None
-    servers: dict[str, ServerActivity] | None = None
 
 
 async def list_users(call: Call) -> Response:
@@ -135,29 +125,6 @@ async def delete_user(call: Call) -> Response:
     return call.empty(204)
 
 
-async def report_activity(call: Call) -> Response:
-    report = await read_json(call.request, Activity)
-    if report.last_activity is None and not report.servers:
-        raise Invalid("Need last_activity or servers in the body")
-    servers = report.servers or {}
-    await activity.report(
-        call.hub,
-        call.path["user"],
-        last_activity=_time(report.last_activity) if report.last_activity is not None else None,
-        servers={name: _time(server.last_activity) for name, server in servers.items()},
-    )
-    return call.empty()
-
-
-def _time(text: str) -> datetime:
-    """ISO 8601; without a zone it is UTC, as old servers send it."""
-    try:
-        at = datetime.fromisoformat(text)
-        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise Invalid(f"Not a valid timestamp: {text[:60]!r}", field="last_activity") from error
-
-
 _READ = (
     "read:users!user",
     "read:users:name!user",
@@ -180,5 +147,4 @@ ENDPOINTS = [
         PATCH=Operation(change_user, "admin:users!user"),
         DELETE=Operation(delete_user, "delete:users!user"),
     ),
-    Endpoint("/users/{user}/activity", POST=Operation(report_activity, "users:activity!user")),
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perijove.web.api import (
+    activity,
     audit,
     authorizations,
     general,
@@ -102,7 +103,7 @@ DOCS: dict[Handler, Doc] = {
     users.create_user: Doc({201: _USER}, users.NewUser, body_required=False),
     users.change_user: Doc({200: _USER}, users.UserChange),
     users.delete_user: Doc({204: _NOTHING}),
-    users.report_activity: Doc({200: _NOTHING}, users.Activity, body_required=False, errors=(401, 404)),
+    activity.report_activity: Doc({200: _NOTHING}, activity.Activity, body_required=False, errors=(401, 404)),
     servers.read_server: Doc({200: _SERVER}, errors=(404,)),
     servers.list_servers: Doc({200: {"type": "object", "additionalProperties": _SERVER}}),
     servers.create_server: Doc({201: _SERVER}, ref("ServerRequest"), body_required=False, errors=(409,)),
