@@ -13,12 +13,13 @@ Links run in a thread with a loop of its own, so that they work between a test's
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from perijove.cli.listening import free_port
+from perijove.cli.listening import BACKLOG, free_port
 
 T = TypeVar("T")
 _CHUNK = 65536
@@ -53,11 +54,10 @@ class Link:
     def __init__(self, host: str, port: int, *, listen: str = "127.0.0.1") -> None:
         self.host, self.port = listen, free_port(listen)
         self._target = (host, port)
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._flowing: asyncio.Event | None = None
         # Open while nobody has cut it and its end is there.
         self._mended = self._there = True
-        self._changing = asyncio.Lock()
         self._open: set[asyncio.Task[None]] = set()
         self._following: set[asyncio.Task[None]] = set()
         self._pid = 0
@@ -87,21 +87,30 @@ class Link:
 
     def leads_to(self, pid: int) -> bool:
         """Whether this process has been seen to listen, and whoever comes gets there unless the way is cut."""
-        return self._pid == pid and self._there and self._mended == (self._server is not None)
+        return self._pid == pid and self._there and self._mended == (self._listener is not None)
 
     def close(self) -> None:
         self.cut()
 
     async def _change(self) -> None:
-        """Listen or not, by what is true now; one at a time, since a test and the end of a process may come at once."""
-        async with self._changing:
-            if not (self._mended and self._there):
-                if self._server is not None:
-                    self._server.close()
-                    self._server = None
-                await self._reset()
-            elif self._server is None:
-                self._server = await asyncio.start_server(self._accept, self.host, self.port, reuse_address=True)
+        """Listen or not, by what is true now."""
+        if not (self._mended and self._there):
+            self._close()
+            await self._reset()
+        elif self._listener is None:
+            self._listen()
+
+    def _listen(self) -> None:
+        """Not by a server of asyncio's: one that is closed forgets, and never closes, what it was just accepting."""
+        self._listener = socket.create_server((self.host, self.port), backlog=BACKLOG)
+        self._listener.setblocking(False)
+        self._thread.loop.add_reader(self._listener, self._accept, self._listener)
+
+    def _close(self) -> None:
+        if self._listener is not None:
+            self._thread.loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
 
     async def _cut(self) -> None:
         self._mended = False
@@ -172,19 +181,30 @@ class Link:
         # An aborted transport closes its socket at the loop's next turn.
         await asyncio.sleep(0)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._server is None:  # it was on its way when the listener was closed
-            writer.transport.abort()
-            return
-        task = asyncio.get_running_loop().create_task(self._carry(reader, writer))
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            accepted, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # whoever came has gone again
+        accepted.setblocking(False)
+        task = self._thread.loop.create_task(self._serve(accepted))
         self._open.add(task)
 
-        # Not in the task: one that is cancelled before its first step would leave the socket open.
         def ended(_: object) -> None:
             self._open.discard(task)
-            writer.transport.abort()
+            # Not in the task: one that is cancelled before its first step would leave the socket open.
+            accepted.close()
 
         task.add_done_callback(ended)
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=accepted)
+        try:
+            await self._carry(reader, writer)
+        finally:
+            writer.transport.abort()
+            # It closes the socket at the loop's next turn.
+            await asyncio.sleep(0)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there: asyncio.StreamWriter | None = None
