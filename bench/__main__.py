@@ -5,69 +5,63 @@ way on both, through the REST API. The peer's database is kept between runs, bec
 takes a minute; ours is made anew, because its schema may have changed.
 """
 
-import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench import load, report, rig
-from bench.measures import BATCH, COLD_START, MEASURES, Bench, Measure
+from bench import interruption, load, report, rig, startup, two_hubs
+from bench.measures import MEASURES, STORM, Bench, Measure
 from bench.rig import Hub
-from perijove.testing.databases import PostgreSQL
+from bench.stores import SQLite, Store, store
 
 DATABASES = ("sqlite", "postgresql")
-# What depends on the database; the rest is measured on SQLite alone.
-STORED = {"user", "page", "login", "tokens", "activity", "listing", "storm", "restart", "create"}
+START, TWO_HUBS, INTERRUPTION = "start", "two-hubs", "interruption"
+KEYS = (START, *(measure.key for measure in MEASURES), TWO_HUBS, INTERRUPTION)
+# What depends on nothing that the database does is measured on SQLite alone.
+STORED = set(KEYS) - {"health"}
 
 
 def arguments() -> Namespace:
     parser = ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each measure")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each measure")
     parser.add_argument("--seconds", type=float, default=4, help="length of a round")
     parser.add_argument("--users", type=int, default=10_000, help="users in the databases")
     parser.add_argument("--servers", type=int, default=1000, help="of these, users with a running server")
     parser.add_argument("--database", action="append", choices=DATABASES, help="default: all of them, one by one")
-    parser.add_argument("--only", action="append", choices=[m.key for m in (COLD_START, *MEASURES)])
+    parser.add_argument("--only", action="append", choices=KEYS, help="may be given several times")
     parser.add_argument("--out", type=Path, default=rig.HERE / "results" / "latest.json")
-    parser.add_argument("--peer-only", action="store_true", help="show the peer's numbers and stop")
     return parser.parse_args()
 
 
-def populate(hub: Hub, users: list[str], servers: int) -> None:
-    for start in range(0, len(users), BATCH):
-        hub.call("POST", "/users", {"usernames": users[start : start + BATCH]})
-    asyncio.run(load.start_servers(hub.port, users[:servers], token=hub.token))
-
-
-def start_peer(directory: Path, users: list[str], servers: int, database: str) -> Hub:
+def start_peer(directory: Path, users: list[str], servers: int, place: Store) -> Hub:
     """The peer with its users, from the copy of an earlier run where there is one."""
-    hub = rig.peer(directory, database)
+    hub = rig.peer(directory, place.new_url())
     kept = rig.cache_dir() / f"jupyterhub-{rig.peer_version()}-{len(users)}-{servers}.sqlite"
-    file = directory / rig.PEER_DATABASE
+    keeps = place.name == SQLite.name
     directory.mkdir(parents=True, exist_ok=True)
-    if kept.exists() and not database:
-        shutil.copy(kept, file)
+    if keeps and kept.exists():
+        shutil.copy(kept, hub.file)
         hub.start()
         return hub
     hub.start()
-    populate(hub, users, servers)
+    load.populate(hub, users, servers)
     # Stopped for the copy, and because a hub that has just made its users is not what is compared.
     hub.stop()
-    if not database:
-        shutil.copy(file, kept)
+    if keeps:
+        shutil.copy(hub.file, kept)
     hub.start()
     return hub
 
 
-def start_ours(directory: Path, users: list[str], servers: int, database: str) -> Hub:
-    hub = rig.ours(directory, database)
+def start_ours(directory: Path, users: list[str], servers: int, place: Store) -> Hub:
+    hub = rig.ours(directory, place.new_url())
     hub.start()
-    populate(hub, users, servers)
+    load.populate(hub, users, servers)
     hub.stop()
     hub.start()
     return hub
@@ -95,66 +89,67 @@ def collect(measure: Measure, taken: dict[str, list[tuple[float, ...]]], databas
             database,
         )
         for index, row in enumerate(measure.rows)
-        if "perijove" in taken
     ]
 
 
-@contextmanager
-def urls(database: str) -> Iterator[Callable[[], str]]:
-    """What makes an empty database, as its URL; "" for SQLite, which needs none."""
-    if database == "sqlite":
-        yield lambda: ""
+def beside(
+    options: Namespace, wanted: set[str], place: Store, users: list[str], base: Path
+) -> Iterator[list[report.Result]]:
+    """What is asked of two hubs that run and hold the same users."""
+    measures = [measure for measure in MEASURES if measure.key in wanted]
+    if not measures:
         return
-    # Beside the load, as the proxies, since children run where their parent does. It does not wait for the disk,
-    # which is in favour of whoever commits more often.
-    with PostgreSQL() as server:
-        yield server.create_database
-
-
-def measured(options: Namespace, database: str, base: Path) -> list[report.Result]:
-    """All that is wanted, on one kind of database."""
-    wanted = [m for m in (COLD_START, *MEASURES) if not options.only or m.key in options.only]
-    wanted = [m for m in wanted if database == "sqlite" or m.key in STORED]
-    users = [f"user{number:05}" for number in range(options.users)]
     bench = Bench(users, options.servers, options.seconds)
-    results: list[report.Result] = []
     hubs: list[Hub] = []
-    with urls(database) as new_url:
-        try:
-            if COLD_START in wanted:
-                hubs += (
-                    [rig.peer(base / "cold-peer")]
-                    if options.peer_only
-                    else [rig.ours(base / "cold"), rig.peer(base / "cold-peer")]
-                )
-                results += collect(COLD_START, rounds(COLD_START, bench, hubs, options.rounds), database)
-                while hubs:
-                    hubs.pop().close()
-            hubs.append(start_peer(base / "peer", users, options.servers, new_url()))
-            if not options.peer_only:
-                hubs.insert(0, start_ours(base / "ours", users, options.servers, new_url()))
-            for hub in hubs:
-                hub.settle()
-            for measure in wanted:
-                if measure is not COLD_START:
-                    taken = rounds(measure, bench, hubs, min(options.rounds, measure.at_most))
-                    results += collect(measure, taken, database)
-        finally:
-            for hub in hubs:
-                hub.close()
-    return results
+    try:
+        hubs.append(start_ours(base / "ours", users, options.servers, place))
+        hubs.append(start_peer(base / "peer", users, options.servers, place))
+        for hub in hubs:
+            hub.settle()
+        for measure in measures:
+            taken = rounds(measure, bench, hubs, min(options.rounds, measure.at_most))
+            yield collect(measure, taken, place.name)
+    finally:
+        for hub in hubs:
+            hub.close()
+
+
+def measured(options: Namespace, base: Path) -> Iterator[list[report.Result] | list[report.Seen]]:
+    """All that is wanted, part by part."""
+    wanted = set(options.only or KEYS)
+    databases = options.database or DATABASES
+    users = [f"user{number:05}" for number in range(options.users)]
+    for database in databases:
+        here = wanted if database == SQLite.name else wanted & STORED
+        with store(database) as place:
+            if START in here:
+                yield startup.measured(place, base / f"start-{database}", users, options.servers, options.rounds)
+            yield from beside(options, here, place, users, base / database)
+    if "postgresql" in databases:
+        # These are about several hubs, for which it takes a server.
+        if INTERRUPTION in wanted:
+            yield interruption.measured(base / INTERRUPTION, options.rounds)
+        if TWO_HUBS in wanted:
+            yield two_hubs.measured(base / TWO_HUBS, users[:STORM], options.seconds, options.rounds)
 
 
 def main() -> int:
     options = arguments()
+    # As Ctrl-C: what was started ends.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.sched_setaffinity(0, {int(rig.LOAD_CPU)})
-    results: list[report.Result] = []
-    for database in options.database or DATABASES:
-        with rig.stub(), tempfile.TemporaryDirectory(prefix="perijove-bench-") as temporary:
-            results += measured(options, database, Path(temporary))
-    if results:
-        report.show(results)
-        report.write(results, options.out)
+    results: list[report.Result | report.Seen] = []
+    with rig.stub(), tempfile.TemporaryDirectory(prefix="perijove-bench-") as temporary:
+        for found in measured(options, Path(temporary)):
+            # At once: what comes later may fail.
+            report.write(found, options.out)
+            results += found
+    beside_others = [row for row in results if isinstance(row, report.Result)]
+    seen = [row for row in results if isinstance(row, report.Seen)]
+    if beside_others:
+        report.show(beside_others)
+    if seen:
+        report.show_seen(seen)
     return 0
 
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
-from bench.rig import LOAD_CPU
+from bench.rig import LOAD_CPU, Hub
 
 HERE = Path(__file__).parent
+# Users in one request.
+BATCH = 200
 TOKEN_FIELD = re.compile(rb'name="_xsrf"[^>]*value="([^"]+)"|value="([^"]+)"[^>]*name="_xsrf"')
 
 
@@ -35,8 +37,10 @@ def wrk(
     connections: int = 32,
     script: str = "wrk.lua",
     tokens: Path | None = None,
+    pinned: bool = True,
 ) -> Rate:
-    command = ["taskset", "-c", LOAD_CPU, "wrk", "-t1", f"-c{connections}", f"-d{round(seconds)}s"]
+    command = ["taskset", "-c", LOAD_CPU] if pinned else []
+    command += ["wrk", "-t1", f"-c{connections}", f"-d{round(seconds)}s"]
     command += ["-s", str(HERE / script)]
     if token:
         command += ["-H", f"Authorization: token {token}"]
@@ -143,6 +147,13 @@ async def start_servers(port: int, users: list[str], *, token: str, clients: int
         client.close()
 
     await asyncio.gather(*(start() for _ in range(clients)))
+
+
+def populate(hub: Hub, users: list[str], servers: int) -> None:
+    """By the API, as an administrator would; the first `servers` of them have a running server."""
+    for start in range(0, len(users), BATCH):
+        hub.call("POST", "/users", {"usernames": users[start : start + BATCH]})
+    asyncio.run(start_servers(hub.port, users[:servers], token=hub.token))
 
 
 async def sequential(port: int, path: str, *, token: str, count: int) -> Rate:

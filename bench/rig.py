@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,7 @@ SETTLED_PERCENT = 10
 STUB_PORT = 9797
 # What hub and proxy share.
 PROXY_TOKEN = "bench"
+OUR_DATABASE = "perijove.sqlite"
 PEER_DATABASE = "jupyterhub.sqlite"
 COMMON = {
     "PYTHONPATH": os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
@@ -60,6 +61,9 @@ class Hub:
     # Of the proxy that it keeps informed; runs beside the load, and on while the hub restarts.
     proxy_command: list[str] = field(default_factory=list)
     cpu: str = HUB_CPU
+    # The URL of its database, or its file in the directory.
+    database: str = ""
+    file: Path = Path()
     process: subprocess.Popen[bytes] | None = None
     proxy: subprocess.Popen[bytes] | None = None
     # Seconds from exec to the first answer.
@@ -156,6 +160,16 @@ class Hub:
         self.process = None
 
 
+def processor_seconds(pid: int) -> float:
+    """Of a process and its children, all threads; finer than the ticks of the kernel's clock."""
+    used = 0
+    for process in (top := psutil.Process(pid), *top.children(recursive=True)):
+        for file in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
+            with suppress(FileNotFoundError):  # a thread that has just ended
+                used += int(file.read_text().split()[0])
+    return used / 1e9
+
+
 def ours(directory: Path, database: str = "") -> Hub:
     """`database`: a URL; SQLite in the directory when empty."""
 
@@ -171,7 +185,7 @@ def ours(directory: Path, database: str = "") -> Hub:
             *("--data-dir", str(hub.directory), "--hub-port", str(hub.port), "--port", str(hub.public_port)),
         ]
 
-    hub = Hub("perijove", command, directory)
+    hub = Hub("perijove", command, directory, database=database, file=directory / OUR_DATABASE)
     hub.environment = {"CONFIGPROXY_AUTH_TOKEN": PROXY_TOKEN}
     hub.proxy_command = [
         *(sys.executable, "-P", "-m", "perijove.cli", "proxy"),
@@ -186,12 +200,16 @@ def peer(directory: Path, database: str = "") -> Hub:
         "jupyterhub",
         lambda _: [str(python.parent / "jupyterhub"), "-f", str(HERE / "peer_config.py")],
         directory,
+        database=database,
+        file=directory / PEER_DATABASE,
     )
     api_port = free_port()
+    # The driver that its chart has.
+    url = database.replace("postgresql://", "postgresql+psycopg2://")
     hub.environment = {
         "BENCH_PUBLIC_PORT": str(hub.public_port),
         "BENCH_HUB_PORT": str(hub.port),
-        "BENCH_DATABASE": database or f"sqlite:///{directory / PEER_DATABASE}",
+        "BENCH_DATABASE": url or f"sqlite:///{hub.file}",
         "BENCH_TOKEN": hub.token,
         "BENCH_PROXY_API": f"http://127.0.0.1:{api_port}",
         "CONFIGPROXY_AUTH_TOKEN": PROXY_TOKEN,
