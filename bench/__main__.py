@@ -8,10 +8,13 @@ takes a minute; ours is made anew, because its schema may have changed.
 import os
 import shutil
 import signal
+import statistics
 import sys
 import tempfile
+import time
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import interruption, load, report, rig, startup, two_hubs
@@ -67,26 +70,49 @@ def start_ours(directory: Path, users: list[str], servers: int, place: Store) ->
     return hub
 
 
-def rounds(measure: Measure, bench: Bench, hubs: list[Hub], count: int) -> dict[str, list[tuple[float, ...]]]:
-    taken: dict[str, list[tuple[float, ...]]] = {hub.name: [] for hub in hubs}
+@dataclass
+class Taken:
+    """Of one hub, round by round."""
+
+    values: list[tuple[float, ...]] = field(default_factory=list)
+    # How much of its processor the hub used. Where that is not nearly all, something else was the limit: the load,
+    # the database, the proxy.
+    busy: list[float] = field(default_factory=list)
+
+
+def rounds(measure: Measure, bench: Bench, hubs: list[Hub], count: int) -> dict[str, Taken]:
+    taken = {hub.name: Taken() for hub in hubs}
     for number in range(count):
         for hub in hubs if number % 2 == 0 else reversed(hubs):
+            pid, before, began = hub.process.pid, rig.processor_seconds(hub.process.pid), time.perf_counter()
             values = measure.run(bench, hub)
-            taken[hub.name].append(values)
+            taken[hub.name].values.append(values)
             shown = ", ".join(f"{value:.4g} {row.unit}" for value, row in zip(values, measure.rows, strict=True))
+            # A measure may start it again.
+            if hub.process.pid == pid:
+                busy = (rig.processor_seconds(pid) - before) / (time.perf_counter() - began)
+                taken[hub.name].busy.append(busy)
+                shown += f" (hub {busy:.0%} busy)"
             print(f"{measure.key} {number + 1}/{count} {hub.name}: {shown}", file=sys.stderr)
     return taken
 
 
-def collect(measure: Measure, taken: dict[str, list[tuple[float, ...]]], database: str) -> list[report.Result]:
+def collect(measure: Measure, taken: dict[str, Taken], database: str) -> list[report.Result]:
     peer_name = f"JupyterHub {rig.peer_version()}"
+    ours, peer = taken["perijove"], taken["jupyterhub"]
+    busy = {
+        f"processor of {name}'s hub": round(statistics.median(found.busy), 2)
+        for name, found in (("Perijove", ours), ("JupyterHub", peer))
+        if found.busy
+    }
     return [
         report.result(
             row,
-            [values[index] for values in taken["perijove"]],
-            [values[index] for values in taken["jupyterhub"]],
+            [values[index] for values in ours.values],
+            [values[index] for values in peer.values],
             peer_name,
             database,
+            beside=busy,
         )
         for index, row in enumerate(measure.rows)
     ]

@@ -80,7 +80,15 @@ class Asker:
 
     @property
     def gap(self) -> float:
-        return max(later - sooner for sooner, later in pairwise([self.began, *self.times, self.ended]))
+        return self._longest()[0]
+
+    @property
+    def gap_from(self) -> float:
+        """After so many seconds."""
+        return self._longest()[1] - self.began
+
+    def _longest(self) -> tuple[float, float]:
+        return max((later - sooner, sooner) for sooner, later in pairwise([self.began, *self.times, self.ended]))
 
     async def answered(self) -> None:
         """Until an answer comes to something that is asked from now on."""
@@ -127,6 +135,8 @@ class Event:
     # Whether what was seen is what is promised.
     kept: Callable[[Seen], bool] | None
     happen: Callable[[Cluster, PostgreSQL, int], Awaitable[None]]
+    # Rounds, where more would take too long.
+    at_most: int = 100
 
 
 async def _nothing(cluster: Cluster, database: PostgreSQL, number: int) -> None:
@@ -173,7 +183,7 @@ def _said_so(seen: Seen) -> bool:
 EVENTS = (
     Event("nothing", "", None, _nothing),
     Event("a hub is killed", "0 failed", _none_failed, _hub_killed),
-    Event(f"a hub is frozen for {FROZEN_SECONDS:.0f} s", "", None, _hub_frozen),
+    Event(f"a hub is frozen for {FROZEN_SECONDS:.0f} s", "", None, _hub_frozen, at_most=1),
     Event("a proxy is killed, behind another", "0 failed, under 1 s", _under_a_second, _proxy_killed),
     Event("the database restarts", "hub: only 503 with Retry-After; servers: 0 failed", _said_so, _database_restarted),
 )
@@ -196,6 +206,8 @@ def _ours(place: Path, rounds: int) -> list[report.Seen]:
         taken: dict[Event, list[Seen]] = {event: [] for event in EVENTS}
         for number in range(rounds):
             for event in EVENTS:
+                if number >= event.at_most:
+                    continue
 
                 async def fault(event: Event = event, number: int = number) -> None:
                     await event.happen(cluster, database, number)
@@ -258,7 +270,10 @@ def _kill_and_start(hub: Hub) -> None:
 
 
 def _tell(who: str, name: str, seen: Seen) -> None:
-    shown = (f"{kind} {sum(a.bad.values())} failed {dict(a.bad)}, gap {a.gap:.3f} s" for kind, a in seen.items())
+    shown = (
+        f"{kind} {asker.bad.total()} failed {dict(asker.bad)}, gap {asker.gap:.3f} s from {asker.gap_from:.1f} s"
+        for kind, asker in seen.items()
+    )
     print(f"interruption {who}, {name}: {'; '.join(shown)}", file=sys.stderr)
 
 

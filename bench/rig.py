@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -224,6 +225,9 @@ def peer(directory: Path, database: str = "") -> Hub:
 @contextmanager
 def stub() -> Iterator[None]:
     """The one server that every user's server is."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", STUB_PORT), 1):
+        # Its server would do, until it ends.
+        raise SystemExit(f"something listens on port {STUB_PORT} already: another benchmark?")
     process = subprocess.Popen(
         ["taskset", "-c", LOAD_CPU, sys.executable, "-m", "bench.stub", str(STUB_PORT)], cwd=HERE.parent
     )
