@@ -204,6 +204,22 @@ async def _depart(hub: HubContext, tasks: list[asyncio.Task[Any]]) -> None:
     await presence.leave(hub)
 
 
+class _Server(uvicorn.Server):
+    """By itself it wakes ten times a second, to see a flag and to write the date that we do not send."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
+
+    def leave(self) -> None:
+        self.should_exit = True
+        self._told.set()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._told.wait()
+
+
 async def serve_hub(
     options: HubOptions,
     traits: Config,
@@ -221,7 +237,7 @@ async def serve_hub(
     clock = SystemClock()
     began = clock.monotonic()
     async with open_hub(options, traits, plugins=plugins) as hub, running_hub(hub, traits) as app:
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 app,
                 lifespan="off",
@@ -262,5 +278,5 @@ async def serve_hub(
             hub.bus.close()
             if not serving.done() and await presence.others(hub):
                 await take_leave(server)
-            server.should_exit = True
+            server.leave()
             await serving

@@ -7,7 +7,7 @@ only its own events would be wrong.
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from prometheus_client import (
@@ -30,6 +30,10 @@ GCCollector(registry=REGISTRY)
 SPAWN_BUCKETS = (0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 180, 300, 600, float("inf"))
 # What the loop is asked to wake up for; later is how long something else kept it.
 LOOP_INTERVAL_SECONDS = 0.05
+# And while the process does next to nothing: waking up twenty times a second would be most of what it does.
+IDLE_LOOP_INTERVAL_SECONDS = 0.25
+# Share of a processor used meanwhile that makes it busy.
+BUSY = 0.03
 LOOP_BUCKETS = (0.05, 0.055, 0.06, 0.065, 0.07, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, float("inf"))
 
 
@@ -102,11 +106,18 @@ def timed(metric: Histogram) -> Iterator[None]:
 
 
 async def watch_loop() -> None:
-    """Until cancelled: how late the event loop wakes up who asked for it."""
+    """Until cancelled: how late the event loop wakes up who asked for it.
+
+    In intervals of one length whatever was asked for, so that lateness can be compared: what is late does not
+    depend on how long it slept.
+    """
+    wanted, spent = LOOP_INTERVAL_SECONDS, process_time()
     while True:
         began = perf_counter()
-        await asyncio.sleep(LOOP_INTERVAL_SECONDS)
-        event_loop_interval.observe(perf_counter() - began)
+        await asyncio.sleep(wanted)
+        slept, before, spent = perf_counter() - began, spent, process_time()
+        event_loop_interval.observe(slept - wanted + LOOP_INTERVAL_SECONDS)
+        wanted = LOOP_INTERVAL_SECONDS if spent - before > BUSY * slept else IDLE_LOOP_INTERVAL_SECONDS
 
 
 def exposition(registry: CollectorRegistry = REGISTRY) -> bytes:
