@@ -15,6 +15,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert, select
@@ -159,6 +160,12 @@ class Store:
     def remote(self) -> bool:
         """Whether it is reached over a network, with other hubs on it."""
         return self._dialect.remote
+
+    @property
+    def file(self) -> Path | None:
+        """Where it is on this machine; None: elsewhere, or in memory alone."""
+        path = self._url.database
+        return Path(path) if self.dialect == "sqlite" and path not in (None, "", ":memory:") else None
 
     async def listener(self) -> Any:
         """A connection of the driver's own, outside of any pool, for listening to what the server tells."""

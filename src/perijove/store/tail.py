@@ -19,6 +19,7 @@ from perijove.domain.errors import Unavailable
 from perijove.domain.events import Event, Kind
 from perijove.lib.log import get_logger
 from perijove.store.database import Store
+from perijove.store.glance import Glance
 from perijove.store.schema import outbox
 
 log = get_logger(__name__)
@@ -44,6 +45,7 @@ async def tail_forever(
     """
     woken = asyncio.Event()
     async with AsyncExitStack() as stack:
+        glance = stack.enter_context(Glance(store.file)) if store.file else None
         if store.dialect == "postgresql":
             listener = asyncio.create_task(listen_forever(store.listener, woken.set))
             stack.push_async_callback(_end, listener)
@@ -57,7 +59,10 @@ async def tail_forever(
             began = time.monotonic()
             try:
                 async with _patience(store):
-                    newest = await store.revision()
+                    # Who could not read is told by the ordinary way that reading works again.
+                    newest = glance.revision() if glance is not None and whole else None
+                    if newest is None:
+                        newest = await store.revision()
                     if newest > last:
                         last = await _publish(store, last, newest)
                 if last >= newest:
