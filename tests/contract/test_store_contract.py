@@ -131,6 +131,21 @@ async def test_polls_that_are_due_are_claimed_and_servers_of_another_machine_are
     assert len(await claim_polls(other, owner="there", host="elsewhere", limit=9)) == 2
 
 
+async def test_polls_that_will_be_due_soon_are_claimed_along_with_one_that_is(store):
+    now = store.now()
+    await add_servers(store, 3, observed="running")
+    async with store.transaction() as tx:
+        for name, seconds in (("s0", -60), ("s1", 60), ("s2", 600)):
+            due = now + timedelta(seconds=seconds)
+            await tx.execute(update(servers).where(servers.c.name == name).values(next_poll=due))
+    assert await has_polls(store, host=None)
+    taken = await claim_polls(store, owner="one", host=None, limit=9, ahead=timedelta(seconds=120))
+    async with store.read() as connection:
+        named = select(servers.c.name).where(servers.c.id.in_([lease.server_id for lease in taken]))
+        assert set((await connection.execute(named)).scalars()) == {"s0", "s1"}
+    assert not await has_polls(store, host=None), "what will be due is no reason to look"
+
+
 async def test_a_limit_that_two_replicas_check_at_once_is_exact(store, other):
     async def add_if_below(replica: Store, name: str, limit: int) -> None:
         async with replica.transaction() as tx:

@@ -208,6 +208,10 @@ class SpawnerHost(Protocol):
 
     async def open(self, spec: ServerSpec) -> Spawner: ...
 
+    async def open_to_poll(self, spec: ServerSpec) -> Spawner:
+        """As `open`, for `poll` alone: what polled this server before may do it again, if nothing changed since."""
+        ...
+
     async def options_form(self, spec: ServerSpec) -> str:
         """HTML, or "" when there is nothing to choose."""
         ...

@@ -1,7 +1,7 @@
 """What a plug-in touches of a hub, built from snapshots: `user`, `hub`, `server`, `orm_spawner`, `db`.
 
 The objects are JupyterHub's own classes without a session, because plug-ins check types, and read
-attributes that only these have. They live as long as one operation. Writes to them go nowhere, except
+attributes that only these have. They live as long as what they were built for. Writes to them go nowhere, except
 those the contract allows a spawner (`server.ip`, `server.port`), which the adapter reads back.
 """
 
@@ -165,6 +165,12 @@ def spawner_row(spec: ServerSpec, user: HostedUser, base_url: str) -> orm.Spawne
     if spec.url:
         row.server = server_row(spec.url, base_url)
     return row
+
+
+def set_times(plugin: Any, spec: ServerSpec) -> None:
+    """What moved since the instance was built, and nothing else did."""
+    plugin.orm_spawner.last_activity = naive(spec.last_activity)
+    plugin.user.orm_user.last_activity = naive(spec.user.last_activity)
 
 
 def server_row(url: str, base_url: str) -> orm.Server:

@@ -1,10 +1,11 @@
-"""The configured spawner class: builds an instance for each operation, and answers for all of them."""
+"""The configured spawner class: builds instances for operations and polls, and answers for all of them."""
 
 import functools
 import logging
 import random
 import sys
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from perijove.plugins.calls import call
 from perijove.plugins.errors import details_of, http_message, spawn_failure
 from perijove.plugins.facts import HubFacts
 from perijove.plugins.jsonable import to_json
+from perijove.plugins.kept import KeptInstances
 from perijove.plugins.local_process import EPOCH, Hosting, MarkedProcess
 from perijove.plugins.local_process import hosted_class as process_class
 from perijove.plugins.processes import ProcessTable
@@ -79,26 +81,46 @@ class ClassHost:
         self.version = class_version(cls)
         # Instances under operation in this process, for handlers that plug-ins bring along.
         self.live: dict[tuple[str, str], Any] = {}
+        self._kept = KeptInstances()
 
     async def open(self, spec: ServerSpec) -> HostedSpawner:
+        self._kept.drop(spec.id)
+        hosted = self._hosted(self._set_up(spec), spec)
+        await hosted.read_scopes()
+        return hosted
+
+    async def open_to_poll(self, spec: ServerSpec) -> HostedSpawner:
+        # Whoever sees all servers at once seldom polls one, and a pod's description is large.
+        if issubclass(self._class, Watched):
+            return self._hosted(self._set_up(spec), spec)
+        plugin = self._kept.take(spec)
+        if plugin is None:
+            plugin = self._set_up(spec)
+        else:
+            facades.set_times(plugin, spec)
+            self._set_lease(plugin, spec)
+        return self._hosted(plugin, spec, keep=lambda: self._kept.put(spec, plugin, time.monotonic()))
+
+    def _set_up(self, spec: ServerSpec) -> Any:
         try:
-            plugin = self._build(spec)
+            return self._build(spec)
         except (Exception, SystemExit) as exc:
             raise SpawnFailed(
                 "The spawner is misconfigured; an admin can see the details.",
                 reason="configuration",
                 details=f"{self.class_path} could not be set up:\n{details_of(exc)}",
             ) from exc
+
+    def _hosted(self, plugin: Any, spec: ServerSpec, *, keep: Callable[[], None] | None = None) -> HostedSpawner:
         prefix = server_prefix(self._facts.base_url, spec.user.name, spec.name)
-        hosted = HostedSpawner(
+        return HostedSpawner(
             plugin,
             spec,
             authenticator=self._authenticator,
             new_server=lambda: facades.server_row("", prefix),
             live=self.live,
+            keep=keep,
         )
-        await hosted.read_scopes()
-        return hosted
 
     def _build(self, spec: ServerSpec) -> Any:
         facts = self._facts
@@ -121,13 +143,16 @@ class ClassHost:
             public_hub_url=f"{facts.public_host}{facts.hub_prefix}" if facts.public_host else "",
             user_options=row.user_options or {},
         )
+        self._set_lease(plugin, spec)
+        plugin.load_state(row.state or {})
+        return plugin
+
+    def _set_lease(self, plugin: Any, spec: ServerSpec) -> None:
         if isinstance(plugin, MarkedProcess):
             output = ServerLog(self._log_dir, spec.id)
             plugin.hosting = Hosting(self._table, spec.id, spec.generation, spec.lease_epoch, output)
         if isinstance(plugin, Watched):
-            plugin.marking = Marking(facts.hub_id, spec.id, spec.generation, spec.lease_epoch)
-        plugin.load_state(row.state or {})
-        return plugin
+            plugin.marking = Marking(self._facts.hub_id, spec.id, spec.generation, spec.lease_epoch)
 
     # -- options, outside of any start
 

@@ -44,7 +44,9 @@ class HostedSpawner:
         authenticator: Any,
         new_server: Callable[[], Any],
         live: dict[tuple[str, str], Any],
+        keep: Callable[[], None] | None = None,
     ) -> None:
+        """`keep` is called at the end if the last that was heard of the server is that it runs."""
         self.plugin = plugin
         self.spec = spec
         self._name = f"{spec.user.name}:{spec.name}" if spec.name else spec.user.name
@@ -53,6 +55,8 @@ class HostedSpawner:
         # Where handlers of plug-ins find the instance while it starts.
         self._live = live
         self._key = (spec.user.name, spec.name)
+        self._keep = keep
+        self._alive = False
         self._begun = asyncio.Event()
         self._ended = asyncio.Event()
         self.server_token_scopes: Sequence[str] = ()
@@ -170,6 +174,7 @@ class HostedSpawner:
     # -- the rest of its life
 
     async def poll(self) -> Exited | None:
+        self._alive = False
         code_known = not isinstance(self.plugin, MarkedProcess) or self.plugin.proc is not None
         try:
             status = await call("Spawner.poll()", self.plugin.poll)
@@ -178,6 +183,7 @@ class HostedSpawner:
             message = "The spawner cannot tell whether the server runs."
             raise SpawnFailed(message, reason="poll", details=details_of(exc)) from exc
         if status is None:
+            self._alive = True
             return None
         cause = self.plugin.ended if isinstance(self.plugin, Watched) else None
         return Exited(int(status) if code_known else None, await self.log_lines(), cause)
@@ -287,6 +293,8 @@ class HostedSpawner:
     def close(self) -> None:
         self.plugin.stop_polling()
         self._ended.set()
+        if self._keep is not None and self._alive:
+            self._keep()
 
 
 def _died(code: int) -> SpawnFailed:

@@ -4,7 +4,7 @@ A hint, as those of the bus are: what it says is checked by the poll it brings f
 found by the poll that comes anyway.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from sqlalchemy import ColumnElement, and_, or_, select, update
 
@@ -24,8 +24,8 @@ BLIND_SECONDS = 10.0
 BATCH = 500
 
 
-async def notice_ends(hub: HubContext) -> None:
-    """Until cancelled."""
+async def notice_ends(hub: HubContext, due: Callable[[], None]) -> None:
+    """Until cancelled. `due` is called when polls were brought forward."""
     while True:
         wait = LOOK_SECONDS
         try:
@@ -37,6 +37,7 @@ async def notice_ends(hub: HubContext) -> None:
             async with hub.store.transaction() as tx:
                 running = and_(servers.c.observed == Observed.RUNNING, servers.c.next_poll > tx.now)
                 await tx.execute(update(servers).where(and_(chosen, running)).values(next_poll=tx.now))
+            due()
         await hub.clock.sleep(wait)
 
 

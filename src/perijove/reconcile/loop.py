@@ -19,7 +19,7 @@ from perijove.domain.states import Desired, Observed
 from perijove.lib.log import correlation_id, get_logger
 from perijove.reconcile.ends import notice_ends
 from perijove.reconcile.operation import Operation
-from perijove.reconcile.polling import BATCH, poll_batch
+from perijove.reconcile.polling import BATCH, Pace, poll_batch
 from perijove.reconcile.starting import Start
 from perijove.reconcile.stopping import Stop
 from perijove.services.context import HubContext
@@ -52,6 +52,7 @@ class Reconciler:
     http: aiohttp.ClientSession
     _running: dict[ServerId, Running] = field(default_factory=dict)
     _polling: list[Lease] = field(default_factory=list)
+    _pace: Pace = field(default_factory=Pace)
 
     async def run(self) -> None:
         """Until cancelled. Then operations end where they are and their leases are given back."""
@@ -128,13 +129,17 @@ class Reconciler:
 
     async def _poll(self) -> None:
         while True:
-            if await claims.has_polls(self.hub.store, host=self._host):
+            if self._pace.is_time(self.hub.clock.monotonic()) and await claims.has_polls(
+                self.hub.store, host=self._host
+            ):
                 self._polling = await claims.claim_polls(
-                    self.hub.store, owner=self.hub.replica_id, host=self._host, limit=BATCH
+                    self.hub.store, owner=self.hub.replica_id, host=self._host, limit=BATCH, ahead=self._pace.ahead
                 )
-                await poll_batch(self.hub, self._polling)
+                self._pace.polled(await poll_batch(self.hub, self._polling))
+                more = len(self._polling) == BATCH
                 self._polling = []
-                continue
+                if more:
+                    continue
             await self.hub.clock.sleep(IDLE_SECONDS)
 
     async def _renew(self) -> None:
@@ -169,7 +174,7 @@ class Reconciler:
                         running.operation.unwanted.set()
 
     async def _ends(self) -> None:
-        await notice_ends(self.hub)
+        await notice_ends(self.hub, self._pace.hurry)
 
     async def _give_back(self) -> None:
         tasks = [running.task for running in self._running.values()]

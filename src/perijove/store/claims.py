@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, select, tuple_, update
 
 from perijove.domain.errors import LeaseLost
 from perijove.domain.ids import LeaseEpoch, ServerId
@@ -54,19 +54,34 @@ def _claimable(now: datetime, host: str | None) -> ColumnElement[bool]:
     return and_(free, mine)
 
 
+def _asked(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Whether there is such a row that can be claimed. Asked all the time, so it is built once."""
+    host = bindparam("host", type_=servers.c.host.type)
+    mine = or_(servers.c.host.is_(None), servers.c.host == host)
+    free = or_(servers.c.lease_expires.is_(None), servers.c.lease_expires < _NOW)
+    return select(servers.c.id).where(*conditions, free, mine).limit(1)
+
+
+_NOW = bindparam("now", type_=servers.c.next_poll.type)
+_TODO = or_(*(and_(servers.c.desired == desired, servers.c.observed == observed) for desired, observed in WORK))
+_HAS_WORK = _asked(_TODO, or_(servers.c.next_attempt.is_(None), servers.c.next_attempt <= _NOW))
+_HAS_POLLS = _asked(servers.c.next_poll <= _NOW, servers.c.observed == Observed.RUNNING)
+
+
 async def claim_work(store: Store, *, owner: str, host: str | None, limit: int) -> list[Lease]:
     """Take servers whose intent differs from what is observed. `host`: also those bound to this machine."""
     async with store.transaction() as tx:
-        todo = or_(*(and_(servers.c.desired == desired, servers.c.observed == observed) for desired, observed in WORK))
         due = or_(servers.c.next_attempt.is_(None), servers.c.next_attempt <= tx.now)
-        return await _claim(tx, and_(todo, due, _claimable(tx.now, host)), owner=owner, limit=limit)
+        return await _claim(tx, and_(_TODO, due, _claimable(tx.now, host)), owner=owner, limit=limit)
 
 
-async def claim_polls(store: Store, *, owner: str, host: str | None, limit: int) -> list[Lease]:
-    """Take running servers whose poll is due."""
+async def claim_polls(
+    store: Store, *, owner: str, host: str | None, limit: int, ahead: timedelta = timedelta()
+) -> list[Lease]:
+    """Take running servers whose poll is due, or will be within `ahead`: a batch costs the same for one as for many."""
     async with store.transaction() as tx:
         due = and_(
-            servers.c.next_poll <= tx.now,
+            servers.c.next_poll <= tx.now + ahead,
             servers.c.observed == Observed.RUNNING,
             servers.c.desired == Desired.RUNNING,
         )
@@ -89,22 +104,16 @@ async def _claim(tx: Transaction, condition: ColumnElement[bool], *, owner: str,
 
 async def has_work(store: Store, *, host: str | None) -> bool:
     """A read that spares idle hubs the write lock."""
-    now = store.now()
-    async with store.read() as connection:
-        todo = or_(*(and_(servers.c.desired == desired, servers.c.observed == observed) for desired, observed in WORK))
-        due = or_(servers.c.next_attempt.is_(None), servers.c.next_attempt <= now)
-        return (
-            await connection.execute(select(servers.c.id).where(todo, due, _claimable(now, host)).limit(1))
-        ).first() is not None
+    return await _any(store, _HAS_WORK, host)
 
 
 async def has_polls(store: Store, *, host: str | None) -> bool:
-    now = store.now()
+    return await _any(store, _HAS_POLLS, host)
+
+
+async def _any(store: Store, statement: Select[Any], host: str | None) -> bool:
     async with store.read() as connection:
-        due = and_(servers.c.next_poll <= now, servers.c.observed == Observed.RUNNING)
-        return (
-            await connection.execute(select(servers.c.id).where(due, _claimable(now, host)).limit(1))
-        ).first() is not None
+        return (await connection.execute(statement, {"now": store.now(), "host": host})).first() is not None
 
 
 def held(lease: Lease) -> ColumnElement[bool]:

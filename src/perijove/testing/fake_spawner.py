@@ -233,6 +233,9 @@ class FakeSpawnerHost:
     async def open(self, spec: ServerSpec) -> FakeSpawner:
         return FakeSpawner(spec, self.world, self.behaviour)
 
+    async def open_to_poll(self, spec: ServerSpec) -> FakeSpawner:
+        return await self.open(spec)
+
     async def options_form(self, _spec: ServerSpec) -> str:
         return self.behaviour.options_form
 

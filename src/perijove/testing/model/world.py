@@ -197,6 +197,9 @@ class ModelSpawnerHost:
     async def open(self, spec: ServerSpec) -> ModelSpawner:
         return ModelSpawner(spec, self.machines)
 
+    async def open_to_poll(self, spec: ServerSpec) -> ModelSpawner:
+        return await self.open(spec)
+
     async def options_form(self, _spec: ServerSpec) -> str:
         return ""
 
