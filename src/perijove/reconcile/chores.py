@@ -22,6 +22,8 @@ log = get_logger(__name__)
 
 HOLD = timedelta(seconds=120)
 TICK_SECONDS = 5.0
+# Of its period, how long a chore is not looked at again that was not free: somebody did it, or is at it.
+LOOK_AGAIN = 0.25
 # Watchers that lag behind more than this list again.
 OUTBOX_KEPT = timedelta(minutes=10)
 
@@ -50,18 +52,32 @@ def chores_of(hub: HubContext) -> list[Chore]:
 
 async def run_chores(hub: HubContext, chores: Sequence[Chore] = ()) -> None:
     """These, or the hub's own, one after the other, until cancelled."""
+    # By the monotonic clock. Memory of what the leases say, so that an idle hub does not read them all the time.
+    look_at: dict[str, float] = {}
     while True:
         for chore in chores or chores_of(hub):
+            if hub.clock.monotonic() < look_at.get(chore.name, 0.0):
+                continue
             try:
-                lease = NamedLease(hub.store, chore.name, hub.replica_id, HOLD)
-                if await lease.take(every=chore.every):
-                    await chore.run(hub)
-                    await lease.release(done=True)
+                done = await _do(hub, chore)
             except HubError as error:
                 log.warning("chore interrupted, will be tried again", chore=chore.name, error=str(error))
             except Exception:
                 log.exception("chore failed", chore=chore.name)
+            else:
+                wait = chore.every.total_seconds() * (1 if done else LOOK_AGAIN)
+                look_at[chore.name] = hub.clock.monotonic() + wait
         await asyncio.sleep(TICK_SECONDS)
+
+
+async def _do(hub: HubContext, chore: Chore) -> bool:
+    """False: it is not yet time, or another replica is at it."""
+    lease = NamedLease(hub.store, chore.name, hub.replica_id, HOLD)
+    if not await lease.take(every=chore.every):
+        return False
+    await chore.run(hub)
+    await lease.release(done=True)
+    return True
 
 
 async def trim_outbox(hub: HubContext) -> int:
