@@ -18,6 +18,7 @@ import pytest
 
 from perijove.lib import faults
 from perijove.testing import until
+from perijove.testing.shown_server import ShownServer
 from perijove.testing.stand import Stand, run_stand
 
 TINY = Path(__file__).parent / "tiny_server.py"
@@ -29,7 +30,7 @@ _numbers = itertools.count(1)
 
 
 @dataclass
-class Case:
+class Case(ShownServer):
     """One user's server in the stand that all tests share."""
 
     stand: Stand
@@ -43,6 +44,9 @@ class Case:
 
     # -- asking
 
+    async def api(self, method, path, body=None):
+        return await self.stand.api(method, path, body)
+
     async def start(self):
         """Ask for it; the answer may be lost with the hub."""
         await self.stand.api("POST", f"/users/{self.user}")
@@ -53,23 +57,9 @@ class Case:
 
     async def _ask(self, method, body=None):
         try:
-            return await self.stand.api(method, f"/users/{self.user}/servers/{self.server}", body)
+            return await self.api(method, self.path, body)
         except aiohttp.ClientError as error:
             return 0, str(error)
-
-    async def model(self):
-        status, answered = await self.stand.api("GET", f"/users/{self.user}?include_stopped_servers=1")
-        assert status == HTTPStatus.OK, answered
-        return answered["servers"].get(self.server)
-
-    async def is_ready(self):
-        found = await self.model()
-        return found is not None and found["ready"]
-
-    async def is_over(self):
-        """Nothing is pending any more, and nothing runs."""
-        found = await self.model()
-        return found is None or found["stopped"]
 
     async def page(self, path=""):
         """What anybody gets from the server."""

@@ -20,6 +20,7 @@ from sqlalchemy import select, update
 from perijove.lib import faults
 from perijove.store.schema import servers, users
 from perijove.testing.replicas import Cluster, HubReplica
+from perijove.testing.shown_server import ShownServer
 from perijove.testing.waiting import until
 
 DATABASE = "postgres"
@@ -44,21 +45,20 @@ async def cluster(shared):
 
 
 @dataclass
-class Case:
+class Case(ShownServer):
     """One user's server."""
 
     cluster: Cluster
     user: str
     server: str = ""
 
-    @property
-    def path(self):
-        return f"/users/{self.user}/servers/{self.server}"
+    async def api(self, method, path, body=None):
+        return await self.cluster.api(method, path, body)
 
     async def ask(self, method, body=None):
         """Start or stop it, as a program does that tries again when told to."""
         while True:
-            status, answer = await self.cluster.api(method, self.path, body)
+            status, answer = await self.api(method, self.path, body)
             if status != AGAIN:
                 return status, answer
 
@@ -70,19 +70,6 @@ class Case:
         status, answer = await asked
         # Asked again, it may have happened already.
         assert status in {*good, HTTPStatus.BAD_REQUEST, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND}, answer
-
-    async def model(self):
-        status, user = await self.cluster.api("GET", f"/users/{self.user}?include_stopped_servers=1")
-        assert status == HTTPStatus.OK, user
-        return user["servers"].get(self.server)
-
-    async def is_ready(self):
-        found = await self.model()
-        return found is not None and found["ready"]
-
-    async def is_over(self):
-        found = await self.model()
-        return found is None or found["stopped"]
 
     async def row(self):
         statement = (
