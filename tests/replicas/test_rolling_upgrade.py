@@ -68,10 +68,9 @@ class Landscape:
         """A process less: it gets no new connections, and then is told to go."""
         self.serving[kind].remove(replica)
         self.services[kind].lead_to(*self.serving[kind])
-        replica.process.send_signal(signal.SIGTERM)
         if kind == "proxy":
-            await asyncio.sleep(DRAIN_SECONDS)
-            load.overdue.add(replica.port)
+            load.overdue[replica.port] = asyncio.get_running_loop().time() + DRAIN_SECONDS
+        replica.process.send_signal(signal.SIGTERM)
         await until(lambda: replica.ended, seconds=30)
         assert replica.process.returncode == 0, replica.log[-3000:]
 

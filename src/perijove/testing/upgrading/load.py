@@ -8,6 +8,7 @@ connection that was closed meanwhile is sent again by the client, as every brows
 import asyncio
 import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
@@ -45,8 +46,8 @@ class Load:
         self.failures: list[str] = []
         # Websockets that were open on a proxy that had to go: how many were cut, and at which endpoint.
         self.cut: list[int] = []
-        # Endpoints whose time to drain is over: what they still carry may be cut.
-        self.overdue: set[int] = set()
+        # When the time to drain of an endpoint is over, by the loop's clock: what it still carries may be cut then.
+        self.overdue: dict[int, float] = {}
         self.done: Counter[str] = Counter()
         self._names = (f"user{number}" for number in itertools.count())
         self._stop = asyncio.Event()
@@ -174,7 +175,7 @@ class Load:
                     await _echo(socket, number := number + 1)
                     self.done["long_websocket"] += 1
         except (aiohttp.ClientError, Cut, Refused, TimeoutError) as error:
-            if endpoint is not None and endpoint.port in self.overdue:
+            if endpoint is not None and self.overdue.get(endpoint.port, math.inf) <= asyncio.get_running_loop().time():
                 self.cut.append(endpoint.port)
             else:
                 self.failures.append(f"long websocket: {error!r}")
