@@ -5,6 +5,7 @@ in the middle of what. `pytest tests/replicas --record-promises FILE` writes whi
 `scripts/replica-matrix`, which makes the page about replicas of it.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ import pytest
 from perijove.testing.replicas import Cluster, run_cluster
 from perijove.testing.simulated_world import World, run_world
 
+_numbers = itertools.count(1)
 _kept: dict[str, dict[str, Any]] = {}
 
 
@@ -98,6 +100,21 @@ def new_cluster(
             return stack.enter_context(run_cluster(directory, config, database=url, world=world, **options))
 
         yield make
+
+
+@pytest.fixture
+async def cluster(shared: Cluster) -> Cluster:
+    """The module's, as it is to be at the beginning of a test."""
+    await shared.ready()
+    assert shared.world is not None
+    shared.world.behave()
+    return shared
+
+
+@pytest.fixture
+def name() -> str:
+    """Of a user, or of several with something behind it; no other test's."""
+    return f"ada{next(_numbers)}"
 
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb"], scope="module")

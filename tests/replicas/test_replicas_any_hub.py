@@ -38,24 +38,11 @@ CONFIG = {
 }
 # A revocation holds everywhere within this; looked at every few milliseconds.
 PROMPT_SECONDS = 1.0
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
 def shared(new_cluster, each_database):
     return new_cluster(each_database, CONFIG, proxies=1)
-
-
-@pytest.fixture
-async def cluster(shared):
-    await shared.ready()
-    shared.world.behave()
-    return shared
-
-
-@pytest.fixture
-def name():
-    return f"ada{next(_numbers)}"
 
 
 @pytest.fixture

@@ -6,52 +6,30 @@ import asyncio
 import itertools
 import signal
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 
 import aiohttp
 import pytest
 
 from perijove.cli.listening import free_port
-from perijove.testing.databases import DatabaseMissing, MariaDB, PostgreSQL
 from perijove.testing.waiting import until
 
 AGAIN = HTTPStatus.SERVICE_UNAVAILABLE
+# Of each who asks, between one request and the next: the machine is needed for the database.
+BREATH_SECONDS = 0.02
 TIMEOUT = aiohttp.ClientTimeout(total=60)
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module", params=[PostgreSQL, MariaDB], ids=["postgres", "mariadb"])
-def server(request):
-    """Of this module's own: it is hurt."""
-    try:
-        server = request.param()
-    except DatabaseMissing as missing:
-        pytest.skip(f"{missing}; scripts/system-packages test installs it")
-    with server:
-        yield server
 
 
 @pytest.fixture(scope="module")
-def shared(new_cluster, server):
-    return new_cluster(server.create_database(), hubs=2, proxies=1)
-
-
-@pytest.fixture
-async def cluster(shared):
-    await shared.ready()
-    return shared
+def shared(new_cluster, own_server):
+    return new_cluster(own_server.create_database(), hubs=2, proxies=1)
 
 
 @pytest.fixture
 async def session():
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True), timeout=TIMEOUT) as session:
         yield session
-
-
-@pytest.fixture
-def name():
-    return f"di{next(_numbers)}"
 
 
 # What people and programs go on asking: pages, calls, a wrong token, something that is written.
@@ -90,7 +68,10 @@ async def users_at_work(cluster, session, name):
                     assert int(response.headers["Retry-After"]) > 0
                 else:
                     assert response.status in good, f"{method} {path} as {asker}: {response.status} {text[:2000]}"
-            await asyncio.sleep(0.02)
+            # A breath, unless nobody asks any more.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BREATH_SECONDS):
+                    await stop.wait()
 
     async with asyncio.TaskGroup() as group:
         for request in REQUESTS:
@@ -117,47 +98,47 @@ async def ready(cluster, user, hub):
 
 
 @pytest.mark.promise("database", "restart", "users at work")
-async def test_a_restart_of_the_database_is_a_moment_of_503(cluster, server, session, name):
+async def test_a_restart_of_the_database_is_a_moment_of_503(cluster, own_server, session, name):
     async with users_at_work(cluster, session, name):
-        await asyncio.to_thread(server.restart)
+        await asyncio.to_thread(own_server.restart)
     await start_works(cluster, name)
 
 
 @pytest.mark.promise("database", "SIGKILL, gone for a while", "users at work")
-async def test_while_the_database_is_gone_everybody_is_told_to_try_again(cluster, server, session, name):
+async def test_while_the_database_is_gone_everybody_is_told_to_try_again(cluster, own_server, session, name):
     async with users_at_work(cluster, session, name) as answers:
-        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(own_server.kill)
         # Long enough for pools to be empty, feeds to be broken and leases to be doubted.
         refused = answers[AGAIN]
         await until(lambda: answers[AGAIN] > refused + 50, seconds=40)
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(own_server.start)
     await start_works(cluster, name)
     for hub in cluster.hubs:
         assert "Traceback" not in hub.log
-        assert server.password not in hub.log
+        assert own_server.password not in hub.log
 
 
 @pytest.mark.promise("database", "SIGSTOP", "users at work")
-async def test_a_database_that_freezes_keeps_nobody_waiting_for_ever(cluster, server, session, name):
+async def test_a_database_that_freezes_keeps_nobody_waiting_for_ever(cluster, own_server, session, name):
     async with users_at_work(cluster, session, name) as answers:
-        server.freeze()
+        own_server.freeze()
         try:
             refused = answers[AGAIN]
             await until(lambda: answers[AGAIN] > refused + 3, seconds=50)
         finally:
-            server.thaw()
+            own_server.thaw()
     await start_works(cluster, name)
 
 
 @pytest.mark.promise("database", "fails over to another address", "users at work")
-async def test_a_database_that_moves_is_found_where_its_name_leads(cluster, server, session, name):
+async def test_a_database_that_moves_is_found_where_its_name_leads(cluster, own_server, session, name):
     async with users_at_work(cluster, session, name):
-        await asyncio.to_thread(server.stop)
-        old, server.port = server.port, free_port()
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(own_server.stop)
+        old, own_server.port = own_server.port, free_port()
+        await asyncio.to_thread(own_server.start)
         for hub in cluster.hubs:
-            hub.database.lead_to(server.host, server.port)
-    cluster.database_url = cluster.database_url.replace(f":{old}/", f":{server.port}/")
+            hub.database.lead_to(own_server.host, own_server.port)
+    cluster.database_url = cluster.database_url.replace(f":{old}/", f":{own_server.port}/")
     await start_works(cluster, name)
 
 

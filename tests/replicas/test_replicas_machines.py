@@ -17,11 +17,6 @@ from perijove.testing.wanderer import Wanderer
 _numbers = itertools.count(1)
 
 
-@pytest.fixture
-def name():
-    return f"gil{next(_numbers)}"
-
-
 async def ready(cluster, user, hub):
     status, model = await cluster.api("GET", f"/users/{user}", at=hub)
     return status == HTTPStatus.OK and model["servers"].get("", {}).get("ready")

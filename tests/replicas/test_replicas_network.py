@@ -5,7 +5,6 @@ forwarders of TCP, are in `test_replicas_database` and `test_replicas_proxies`, 
 """
 
 import asyncio
-import itertools
 from http import HTTPStatus
 
 import aiohttp
@@ -18,7 +17,6 @@ from perijove.testing.simulated_world import run_world
 from perijove.testing.waiting import until
 
 DATABASE = "postgres"
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +47,6 @@ def shared(network, tmp_path_factory):
         ) as cluster,
     ):
         yield cluster
-
-
-@pytest.fixture
-async def cluster(shared):
-    await shared.ready()
-    return shared
-
-
-@pytest.fixture
-def name():
-    return f"fay{next(_numbers)}"
 
 
 async def reads(cluster, *, at=None):

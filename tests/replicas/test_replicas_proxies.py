@@ -1,7 +1,6 @@
 """Several proxies, each following any hub: what users notice when hubs and proxies come and go."""
 
 import asyncio
-import itertools
 import signal
 from http import HTTPStatus
 
@@ -13,25 +12,12 @@ from perijove.testing.waiting import until
 DATABASE = "postgres"
 # Between a server's being ready and every proxy's knowing the way to it.
 PROMPT_SECONDS = 1.0
-_numbers = itertools.count(1)
 TIMEOUT = aiohttp.ClientTimeout(total=30)
 
 
 @pytest.fixture(scope="module")
 def shared(new_cluster):
     return new_cluster("postgres", hubs=2, proxies=3, drain_seconds=20)
-
-
-@pytest.fixture
-async def cluster(shared):
-    await shared.ready()
-    shared.world.behave()
-    return shared
-
-
-@pytest.fixture
-def name():
-    return f"bo{next(_numbers)}"
 
 
 @pytest.fixture

@@ -14,12 +14,6 @@ def shared(new_cluster):
     return new_cluster("sqlite", proxies=1, drain_seconds=20)
 
 
-@pytest.fixture
-async def cluster(shared):
-    await shared.ready()
-    return shared
-
-
 class Kept:
     """One connection, which is kept."""
 
