@@ -3,8 +3,6 @@
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert
-
 from perijove.lib.log import correlation_id
 from perijove.store import schema
 
@@ -31,8 +29,8 @@ async def record(
 
     `address`: where that is not the request's own.
     """
-    await tx.execute(
-        insert(schema.audit),
+    tx.append(
+        schema.audit,
         {
             "at": tx.now,
             "action": action,

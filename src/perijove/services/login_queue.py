@@ -1,16 +1,16 @@
 """Logins that arrive together are written together.
 
 When a class opens its notebooks at nine, each login is a few small writes, and a database with one
-writer makes them wait for one another. While one transaction is being written the next logins gather; then
-they are read and written at once, as many as there are: one transaction, a constant number of statements.
+writer makes them wait for one another. Those that wait (`store.gathering`) are read and written at once, as many
+as there are: one transaction, a constant number of statements.
 
 Only the ordinary login goes this way: a user who exists and of whom the authenticator says nothing new.
 Anything else is given back, to be written by itself (`login._write_login`).
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, insert, select
@@ -22,13 +22,11 @@ from perijove.lib.log import correlation_id
 from perijove.services import profile
 from perijove.services.secrets import hash_session
 from perijove.store import schema
+from perijove.store.gathering import Answer, Gathering
 
 if TYPE_CHECKING:
     from perijove.services.context import HubContext
     from perijove.store.database import Transaction
-
-# Of one transaction, so that no batch holds the writer for long.
-MAX_BATCH = 100
 
 
 @dataclass(slots=True)
@@ -49,38 +47,14 @@ class LoginQueue:
     """One per process, in `HubContext.logins`."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Entry, asyncio.Future[UserId | None]]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._gathering: Gathering[Entry, UserId | None] = Gathering()
 
     async def write(self, hub: "HubContext", entry: Entry) -> UserId | None:
         """Write the session; None: this is no ordinary login, nothing was written."""
-        answer: asyncio.Future[UserId | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, answer))
-        # A task of its own: whoever came first may hang up without leaving the others behind.
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all(hub))
-        return await answer
-
-    async def _write_all(self, hub: "HubContext") -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                entries = [entry for entry, _ in batch]
-                try:
-                    written = await _write(hub, entries)
-                except Exception as error:  # noqa: BLE001 - each of those who wait gets it
-                    for _, answer in batch:
-                        if not answer.done():
-                            answer.set_exception(error)
-                    continue
-                for (_, answer), user_id in zip(batch, written, strict=True):
-                    if not answer.done():
-                        answer.set_result(user_id)
-        finally:
-            self._writing = None
+        return await self._gathering.add(entry, partial(_write, hub))
 
 
-async def _write(hub: "HubContext", entries: Sequence[Entry]) -> list[UserId | None]:
+async def _write(hub: "HubContext", entries: Sequence[Entry], answer: Answer[UserId | None]) -> None:
     """Ids of users whose sessions were written, None for the others. A conflict (a user was deleted
     meanwhile) gives all back."""
     written: list[UserId | None] = []
@@ -126,9 +100,9 @@ async def _write(hub: "HubContext", entries: Sequence[Entry]) -> list[UserId | N
             if sessions:
                 await tx.execute(_ADD_SESSION, sessions)
                 await tx.execute(_ADD_AUDIT, trail)
+            tx.committed.append(partial(answer, written))
     except Conflict:
-        return [None] * len(entries)
-    return written
+        answer([None] * len(entries))
 
 
 _USERS = select(schema.users).where(schema.users.c.name.in_(bindparam("names", expanding=True)))

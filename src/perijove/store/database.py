@@ -12,13 +12,15 @@ transactions but never the database.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextvars import Context, copy_context
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import insert, select
+from sqlalchemy import Table, insert, select
 from sqlalchemy.engine import CursorResult, make_url
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -26,11 +28,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.base import Executable
 
 from perijove.bus.memory import Bus
-from perijove.domain.errors import Conflict, DatabaseAway, Invalid
+from perijove.domain.errors import Conflict, DatabaseAway, HubError, Invalid
 from perijove.domain.events import Event
 from perijove.lib.clock import Clock, SystemClock
 from perijove.store import engines, migrate, schema
 from perijove.store.dialects import dialect_of
+from perijove.store.gathering import Answer, Gathering
+
+T = TypeVar("T")
 
 READERS = 4
 
@@ -75,12 +80,33 @@ class Transaction:
         # The database's clock when the transaction began: what deadlines and leases are made of.
         self.now = now
         self.events: list[Event] = []
+        # Rows to come, by table.
+        self._appended: dict[Table, list[Mapping[str, Any]]] = {}
+        # Called when it is committed and published.
+        self.committed: list[Callable[[], None]] = []
+        # How often something was written, or will be.
+        self.writes = 0
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        self.writes += not statement.is_select
         return await self.connection.execute(statement, parameters)
 
+    def append(self, table: Table, row: Mapping[str, Any]) -> None:
+        """A row for a table that this transaction does not read: written at its end, with the others of the table."""
+        self.writes += 1
+        self._appended.setdefault(table, []).append(row)
+
     def emit(self, *events: Event) -> None:
+        """Of several with one key the last is told."""
+        self.writes += 1
         self.events.extend(events)
+
+    async def finish(self) -> None:
+        for table, rows in self._appended.items():
+            await self.connection.execute(insert(table), rows)
+
+
+_Unit = tuple[Callable[[Transaction], Awaitable[Any]], Context]
 
 
 class Store:
@@ -98,6 +124,7 @@ class Store:
         # What the database's clock was ahead of ours when last seen.
         self._ahead = timedelta(0)
         self._write_lock = asyncio.Lock()
+        self._units: Gathering[_Unit, Any] = Gathering()
         self._silent_since: float | None = None
         # Random, made with the database: revisions of another epoch mean nothing.
         self.epoch = ""
@@ -216,14 +243,41 @@ class Store:
                 transaction = Transaction(connection, await self._begin(connection))
                 try:
                     yield transaction
+                    await transaction.finish()
                     published = await self._write_outbox(transaction)
                     await self._dialect.commit(connection)
                 except BaseException:
                     await self._dialect.rollback(connection)
                     raise
-        if published:
-            self._own.update(item.revision for item in published)
-            self._bus.publish(published)
+                self._own.update(item.revision for item in published)
+                self._bus.publish(published)
+                # Whoever waits for this commit goes on before the next writer begins: where it is killed or frozen
+                # then, it does not leave the database locked.
+                for tell in transaction.committed:
+                    tell()
+
+    async def together(self, unit: Callable[[Transaction], Awaitable[T]]) -> T:
+        """What `unit` returns, or raises, run in a transaction that it may share with others that wait for one.
+
+        `unit` writes through its transaction alone: it is run again when it or another of them failed half-way.
+        """
+        result: T = await self._units.add((unit, copy_context()), self._write_units)
+        return result
+
+    async def _write_units(self, units: Sequence[_Unit], answer: Answer[Any]) -> None:
+        results: list[Any] = []
+        async with self.transaction() as tx:
+            tx.committed.append(partial(answer, results))
+            for unit, context in units:
+                before = tx.writes
+                try:
+                    # In the context of whoever asked: whom the audit trail names.
+                    results.append(await asyncio.create_task(_run(unit, tx), context=context))
+                except HubError as error:
+                    # It refused before it wrote anything: the others need not care.
+                    if tx.writes != before:
+                        raise
+                    results.append(error)
 
     async def _begin(self, connection: AsyncConnection) -> datetime:
         now = await self._dialect.begin(connection)
@@ -287,6 +341,10 @@ class Store:
                 return
         self.epoch, self.hub_id = known["epoch"], known["hub_id"]
         self.cookie_secret, self.proxy_token = bytes.fromhex(known["cookie_secret"]), known["proxy_token"]
+
+
+async def _run(unit: Callable[[Transaction], Awaitable[T]], tx: Transaction) -> T:
+    return await unit(tx)
 
 
 _REVISION = select(schema.revision.c.value).where(schema.revision.c.id == 1)
