@@ -7,10 +7,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from perijove.domain.errors import Conflict, Invalid, LeaseLost
+from perijove.domain.errors import Conflict, Invalid
 from perijove.domain.events import Event, Kind
 from perijove.store import schema
-from perijove.store.claims import LEASE, claim_polls, claim_work, has_polls, has_work, release_of, renew, settle
+from perijove.store.claims import (
+    LEASE,
+    claim_polls,
+    claim_work,
+    has_polls,
+    has_work,
+    release_of,
+    renew,
+    settle,
+    still_held,
+)
 from perijove.store.database import Store
 from perijove.store.tail import tail_forever
 
@@ -100,12 +110,12 @@ async def test_one_that_wakes_late_can_neither_settle_nor_renew_what_another_too
     await age_leases(other)
     (new,) = await claim_work(other, owner="heir", host=None, limit=1)
     lost, kept = (lease for lease in sorted(old, key=lambda lease: lease.server_id != new.server_id))
-    with pytest.raises(LeaseLost):
-        async with store.transaction() as tx:
-            await settle(tx, lost, {"observed": "running"}, release=True)
+    async with store.transaction() as tx:
+        assert list(await still_held(tx, [lost, kept])) == [kept.server_id]
     assert await renew(store, old) == {kept.server_id}
     async with other.transaction() as tx:
-        await settle(tx, new, {"observed": "running"}, release=True)
+        assert list(await still_held(tx, [new])) == [new.server_id]
+        await settle(tx, [(new.server_id, {"observed": "running"})], release=True)
     async with store.read() as connection:
         rows = await connection.execute(select(servers.c.id, servers.c.observed, servers.c.lease_owner))
         found = {row.id: (row.observed, row.lease_owner) for row in rows}

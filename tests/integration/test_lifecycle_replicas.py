@@ -14,11 +14,12 @@ import pytest
 from sqlalchemy import select, update
 
 from perijove.config.options import CullOptions
-from perijove.domain.errors import Conflict, Invalid, LimitReached, SpawnFailed
+from perijove.domain.errors import Conflict, Invalid, LeaseLost, LimitReached, SpawnFailed
 from perijove.domain.states import Desired, Observed, Phase
 from perijove.reconcile import culling, overdue, sweep
 from perijove.reconcile.loop import Reconciler
 from perijove.services.server_rows import get_server
+from perijove.services.server_steps import Change, Step, write_step
 from perijove.services.servers import (
     create_server,
     request_stop,
@@ -80,9 +81,9 @@ async def test_a_woken_hub_cannot_write_over_its_successor(tmp_path, hub, world)
         await tx.execute(update(servers).values(lease_expires=tx.now - timedelta(seconds=1)))
     async with replica_on(tmp_path, world, replica="replica-2") as second, reconciling(second):
         row = await settled(second, row)
-        with pytest.raises(claims.LeaseLost):
-            async with hub.store.transaction() as tx:
-                await claims.settle(tx, lease, {"url": "http://stale"}, release=True)
+        late = Change(values={"url": "http://stale"}, release=True)
+        with pytest.raises(LeaseLost):
+            await write_step(hub, Step(lease, row, lambda _intent, _now: late))
     assert (await get_server(hub, "alice", "")).url == world.alive()[0].url
 
 

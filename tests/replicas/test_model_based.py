@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from perijove.store import claims
 from perijove.store.schema import servers
 from perijove.testing.model.driver import WEIGHTS, ModelFailed, Outcome, run_model
 
@@ -42,8 +44,8 @@ def _forgets_nothing(*_args: Any) -> None: ...
 # Faults put into the product, what brings each to light, and what the checker says then.
 MUTATIONS = {
     "settling without the lease's epoch and owner": (
-        "perijove.store.claims.held",
-        lambda lease: servers.c.id == lease.server_id,
+        "perijove.store.claims.holds",
+        lambda _lease, row: row is not None,
         ("start", "stop", "add_users"),
         "settled",
     ),
@@ -60,7 +62,7 @@ MUTATIONS = {
         "that was revoked at",
     ),
     "keeping a stopped server's credentials": (
-        "perijove.reconcile.stopping.forget_credentials",
+        "perijove.services.server_steps.forget_credentials",
         _nothing,
         ("start", "stop", "add_users"),
         "tokens of it are valid",
@@ -72,9 +74,9 @@ MUTATIONS = {
 def test_the_checker_finds_a_fault_that_is_there(name: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
     target, broken, happens, said = MUTATIONS[name]
     monkeypatch.setattr(target, broken)
-    if target.endswith(".held"):
+    if target.endswith(".holds"):
         # Hubs overtake each other all the time, not only those that are frozen past a lease.
-        monkeypatch.setattr("perijove.store.claims._claimable", lambda _now, _host: servers.c.id > 0)
+        monkeypatch.setattr(claims, "_WORK", select(servers.c.id, servers.c.lease_epoch).where(claims._TODO))
     monkeypatch.setattr("perijove.testing.model.driver.SETTLE_SECONDS", 200.0)
     with pytest.raises(ModelFailed, match=said):
         look(f"sqlite:///{tmp_path}/hub.sqlite", 600, seed=5, faults=frozenset(happens))

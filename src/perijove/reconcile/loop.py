@@ -7,14 +7,15 @@ own; the database decides who works on what, so any number of replicas run this 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import aiohttp
 
+from perijove.bus.memory import Subscription
 from perijove.domain.errors import HubError, LeaseLost, SpawnFailed
-from perijove.domain.events import Kind, Lagged
-from perijove.domain.ids import ServerId
+from perijove.domain.events import Event, Kind, Lagged
+from perijove.domain.ids import ServerId, UserId
 from perijove.domain.states import Desired, Observed
 from perijove.lib.log import correlation_id, get_logger
 from perijove.reconcile.ends import notice_ends
@@ -23,7 +24,10 @@ from perijove.reconcile.polling import BATCH, Pace, poll_batch
 from perijove.reconcile.starting import Start
 from perijove.reconcile.stopping import Stop
 from perijove.services.context import HubContext
+from perijove.services.oauth import server_client_ids
 from perijove.services.server_rows import ServerRow, by_ids
+from perijove.services.server_steps import Change
+from perijove.services.user_facts import facts_of
 from perijove.store import claims
 from perijove.store.claims import Lease
 
@@ -76,28 +80,57 @@ class Reconciler:
                     )
                     if leases:
                         await self._begin(leases)
-                await changes.take(IDLE_SECONDS)
+                await self._something_to_do(changes)
+
+    async def _something_to_do(self, changes: Subscription) -> None:
+        """Until somebody asked for something, as far as is told, or it is time to look anyway.
+
+        In a storm most of what is told is what this replica's own operations write.
+        """
+        deadline = self.hub.clock.monotonic() + IDLE_SECONDS
+        while (left := deadline - self.hub.clock.monotonic()) > 0 and (heard := await changes.take(left)):
+            if any(map(self._is_news, heard)):
+                return
+
+    def _is_news(self, change: Event | Lagged) -> bool:
+        """Whether it may be about something that no operation of this replica is at."""
+        if isinstance(change, Lagged) or "pending" not in change.data:
+            return True
+        pending, running = change.data["pending"], self._running.get(ServerId(int(change.key)))
+        if pending is None or running is None:
+            return pending is not None
+        return bool(running.generation != change.data["generation"] or running.starting != (pending == "spawn"))
 
     @property
     def _host(self) -> str | None:
         return self.hub.host if self.hub.spawners.host_bound else None
 
     async def _begin(self, leases: list[Lease]) -> None:
+        """Read what all of them need at once, and let each go its way."""
         async with self.hub.store.read() as connection:
             rows = await by_ids(connection, [lease.server_id for lease in leases])
+        starts = [row for row in rows.values() if is_start(row)]
+        users = {
+            **await facts_of(self.hub, {UserId(row.user_id) for row in rows.values()}),
+            **await facts_of(self.hub, {UserId(row.user_id) for row in starts}, with_auth_state=True),
+        }
+        clients = await server_client_ids(self.hub, {row.id: (row.user_name, row.name) for row in starts})
         for lease in leases:
             row = rows.get(lease.server_id)
-            if row is None or row.lease_epoch != lease.epoch:
+            if row is None or row.lease_epoch != lease.epoch or row.user_id not in users:
                 continue
-            operation = Operation(self.hub, lease)
-            starting = is_start(row)
+            operation = Operation(self.hub, lease, users[row.user_id])
+            starting = row.id in clients
+            if starting:
+                # Known from here on to whatever undoes this start.
+                row = replace(row, oauth_client_id=clients[row.id])
             task = asyncio.create_task(self._operate(operation, row, starting=starting), name=f"server {row.full_name}")
             self._running[lease.server_id] = Running(operation, row.user_name, row.name, row.generation, starting, task)
 
     async def _operate(self, operation: Operation, row: ServerRow, *, starting: bool) -> None:
         correlation_id.set(f"server-{row.id}-{row.generation}")
         try:
-            await (Start(operation, self.http).run() if starting else Stop(operation).run())
+            await (Start(operation, self.http).run(row) if starting else Stop(operation).run(row))
         except LeaseLost:
             log.info("another replica took over", user=row.user_name, server=row.name)
         except HubError as error:
@@ -120,12 +153,13 @@ class Reconciler:
             error=str(error),
         )
         with contextlib.suppress(LeaseLost, HubError):
-            async with self.hub.store.transaction() as tx:
-                values = {
-                    "attempts": row.attempts + 1,
-                    "next_attempt": tx.now + ERROR_BACKOFF * (row.attempts + 1),
-                }
-                await claims.settle(tx, operation.lease, values, release=True)
+            await operation.decide(
+                row,
+                lambda _intent, now: Change(
+                    values={"attempts": row.attempts + 1, "next_attempt": now + ERROR_BACKOFF * (row.attempts + 1)},
+                    release=True,
+                ),
+            )
 
     async def _poll(self) -> None:
         while True:
@@ -162,7 +196,7 @@ class Reconciler:
                 # In a storm of starts each tells several times of itself: looking at all of them for every
                 # one would cost the square of their number.
                 if heard and not any(isinstance(change, Lagged) for change in heard):
-                    keys = {change.key for change in heard if not isinstance(change, Lagged)}
+                    keys = {change.key for change in heard if isinstance(change, Event) and self._is_news(change)}
                     starts = {number: running for number, running in starts.items() if str(number) in keys}
                 if not starts:
                     continue

@@ -1,7 +1,7 @@
-"""One claimed server under one lease: reading it, writing to it, noticing that it was lost or is unwanted.
+"""One claimed server under one lease: writing to it, noticing that it was lost or is unwanted.
 
-Shared by starting, stopping and polling. Everything it writes goes through `settle`, so a replica that
-was frozen past its lease finds its writes refused, however late it wakes.
+Shared by starting, stopping and polling. Everything it writes is a step (`services.server_steps`), so a replica
+that was frozen past its lease finds its writes refused, however late it wakes.
 """
 
 import asyncio
@@ -10,17 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perijove.domain.errors import LeaseLost
-from perijove.domain.events import Event, Kind
-from perijove.domain.ids import UserId
-from perijove.domain.ports import ServerSpec
-from perijove.services import oauth, tokens
+from perijove.domain.ports import ServerSpec, UserFacts
 from perijove.services.context import HubContext
-from perijove.services.server_rows import ServerRow, by_id
+from perijove.services.server_rows import ServerRow
 from perijove.services.server_spec import spec_of
-from perijove.services.servers import append_event
-from perijove.services.user_facts import user_facts
-from perijove.store.claims import Lease, renew, settle
-from perijove.store.database import Transaction
+from perijove.services.server_steps import Change, Decide, Intent, Step, write_step
+from perijove.store.claims import Lease, renew
+
+# What was written under the lease so long ago shows that it holds.
+FRESH_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -29,48 +27,37 @@ class Operation:
 
     hub: HubContext
     lease: Lease
+    # Its owner, when it was claimed.
+    user: UserFacts
     unwanted: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def read(self) -> ServerRow:
-        """The row, if the lease still holds. Raises `LeaseLost`."""
-        async with self.hub.store.read() as connection:
-            row = await by_id(connection, self.lease.server_id)
-        if row is None or row.lease_epoch != self.lease.epoch:
-            raise LeaseLost(f"server {self.lease.server_id}")
-        return row
+    _written: float = field(default=float("-inf"))
 
     async def hold(self) -> None:
-        """Before what cannot be undone: extend the lease, or raise `LeaseLost`.
+        """Before what cannot be undone: be sure of the lease, or raise `LeaseLost`.
 
         A hub that slept past its lease would otherwise act on what its successor made before any of its own
         writes is refused.
         """
+        if self.hub.clock.monotonic() - self._written < FRESH_SECONDS:
+            return
         if self.lease.server_id not in await renew(self.hub.store, [self.lease]):
             raise LeaseLost(f"server {self.lease.server_id}")
 
-    async def write(
-        self,
-        tx: Transaction,
-        row: ServerRow,
-        values: Mapping[str, Any],
-        *,
-        event: Mapping[str, Any] | None = None,
-        release: bool = False,
-    ) -> None:
-        """Settle `values` and tell about it, in the caller's transaction. Raises `LeaseLost`."""
-        await settle(tx, self.lease, dict(values), release=release)
-        if event is not None:
-            await append_event(tx, row, event)
-        tx.emit(Event(Kind.SERVER, str(row.id), {"user": row.user_name, "name": row.name}))
+    async def decide(self, row: ServerRow, decide: Decide) -> Intent:
+        """Write what `decide` says of what is wanted now; returns that. Raises `LeaseLost`."""
+        began = self.hub.clock.monotonic()
+        intent = await write_step(self.hub, Step(self.lease, row, decide))
+        self._written = began
+        return intent
 
-    async def spec(self, row: ServerRow, *, api_token: str = "", auth_state: bool = False) -> ServerSpec:
+    async def write(self, row: ServerRow, change: Change) -> None:
+        """Write `change` whatever is wanted now. Raises `LeaseLost`."""
+        await self.decide(row, lambda _intent, _now: change)
+
+    async def tell(self, row: ServerRow, event: Mapping[str, Any]) -> None:
+        """Add to what is told of the start. Raises `LeaseLost`."""
+        await self.write(row, Change(values=None, event=event))
+
+    def spec(self, row: ServerRow, *, api_token: str = "") -> ServerSpec:
         """What a spawner may know of this server."""
-        facts = await user_facts(self.hub, UserId(row.user_id), with_auth_state=auth_state)
-        return spec_of(row, facts, api_token=api_token, lease_epoch=self.lease.epoch)
-
-
-async def forget_credentials(tx: Transaction, row: ServerRow) -> None:
-    """A stopped server's token and OAuth client, and with the client every visitor's token for it."""
-    await tokens.revoke_server_tokens(tx, server_id=row.id, user_name=row.user_name)
-    if row.oauth_client_id:
-        await oauth.delete_client(tx, row.oauth_client_id)
+        return spec_of(row, self.user, api_token=api_token, lease_epoch=self.lease.epoch)

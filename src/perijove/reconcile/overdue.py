@@ -9,15 +9,14 @@ from datetime import timedelta
 from sqlalchemy import and_, or_, update
 
 from perijove.domain.errors import SpawnFailed
-from perijove.domain.events import Event, Kind
 from perijove.domain.states import Desired, Observed, Phase
 from perijove.lib.log import get_logger
-from perijove.reconcile.operation import forget_credentials
 from perijove.reconcile.presence import living_hosts
 from perijove.reconcile.starting import failure_of
 from perijove.services.context import HubContext
 from perijove.services.server_rows import from_row, query
-from perijove.services.servers import append_event
+from perijove.services.server_steps import forget_credentials
+from perijove.services.servers import append_event, changed
 from perijove.store.schema import servers
 
 log = get_logger(__name__)
@@ -61,9 +60,9 @@ async def end_overdue(hub: HubContext) -> int:
                     failure=failure_of(error, row, tx.now.isoformat()),
                 )
             )
-            await forget_credentials(tx, row)
-            await append_event(tx, row, {"progress": 100, "failed": True, "message": f"Spawn failed: {error.message}"})
-            tx.emit(Event(Kind.SERVER, str(row.id), {"user": row.user_name, "name": row.name}))
+            await forget_credentials(tx, [row])
+            append_event(tx, row, {"progress": 100, "failed": True, "message": f"Spawn failed: {error.message}"})
+            tx.emit(changed(row))
     for row in rows:
         log.warning("server ended at its deadline", user=row.user_name, server=row.name, was=row.observed)
     return len(rows)

@@ -2,13 +2,15 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from time import perf_counter
 
 from perijove.domain.errors import LeaseLost, SpawnFailed
 from perijove.domain.ids import UserId
-from perijove.domain.ports import Exited, Mishap, UserFacts
+from perijove.domain.ports import Mishap, UserFacts
 from perijove.lib import faults, metrics
 from perijove.lib.log import get_logger
 from perijove.reconcile.operation import Operation
@@ -16,7 +18,7 @@ from perijove.reconcile.stopping import Stop
 from perijove.services.context import HubContext
 from perijove.services.progress import events_so_far
 from perijove.services.server_rows import ServerRow, by_ids
-from perijove.services.server_spec import spec_of
+from perijove.services.server_steps import Change
 from perijove.services.user_facts import facts_of
 from perijove.store.claims import Lease, release_polls
 
@@ -70,10 +72,11 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """None: it runs. `interval_seconds` is the plug-in's wish."""
+    """`interval_seconds` is the plug-in's wish."""
 
     lease: Lease
-    exited: Exited | None
+    # None: it runs.
+    end: Callable[[], Awaitable[None]] | None
     interval_seconds: float
 
 
@@ -97,7 +100,7 @@ async def poll_batch(hub: HubContext, leases: list[Lease]) -> float | None:
     if unseen:
         polled += await asyncio.gather(*(one(*each) for each in await _read(hub, unseen)))
     faults.hit("poll.polled")
-    alive = [result for result in polled if result.exited is None]
+    alive = [result for result in polled if result.end is None]
     interval = None
     if alive:
         interval = min(result.interval_seconds for result in alive)
@@ -105,9 +108,9 @@ async def poll_batch(hub: HubContext, leases: list[Lease]) -> float | None:
             wait = interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load
             await release_polls(tx, [result.lease for result in alive], tx.now + timedelta(seconds=wait))
     for result in polled:
-        if result.exited is not None:
+        if result.end is not None:
             try:
-                await Stop(Operation(hub, result.lease), exited=result.exited).run()
+                await result.end()
             except LeaseLost:
                 log.info("another replica took over a dead server", server_id=result.lease.server_id)
     return interval
@@ -129,9 +132,9 @@ async def _read(hub: HubContext, leases: list[Lease]) -> list[tuple[Lease, Serve
 
 
 async def _poll(hub: HubContext, lease: Lease, row: ServerRow, user: UserFacts) -> Polled:
-    operation, began = Operation(hub, lease), perf_counter()
+    operation, began = Operation(hub, lease, user), perf_counter()
     try:
-        spawner = await hub.spawners.open_to_poll(spec_of(row, user, lease_epoch=lease.epoch))
+        spawner = await hub.spawners.open_to_poll(operation.spec(row))
     except SpawnFailed as error:
         log.warning("a server cannot be polled", server_id=lease.server_id, error=str(error))
         return Polled(lease, None, DEFAULT_INTERVAL_SECONDS)
@@ -148,7 +151,8 @@ async def _poll(hub: HubContext, lease: Lease, row: ServerRow, user: UserFacts) 
         await _tell(operation, row, mishap)
     status = "running" if exited is None else "stopped"
     metrics.poll_duration.labels(status).observe(perf_counter() - began)
-    return Polled(lease, exited, spawner.poll_interval_seconds)
+    end = None if exited is None else partial(Stop(operation, exited=exited).run, row)
+    return Polled(lease, end, spawner.poll_interval_seconds)
 
 
 async def _tell(operation: Operation, row: ServerRow, mishap: Mishap) -> None:
@@ -156,9 +160,8 @@ async def _tell(operation: Operation, row: ServerRow, mishap: Mishap) -> None:
     told = await events_so_far(operation.hub, row)
     if any(event.get("mishap") == mishap.mark for event in told):
         return
-    async with operation.hub.store.transaction() as tx:
-        event = {"mishap": mishap.mark, "reason": mishap.reason, "message": mishap.message}
-        await operation.write(tx, row, {}, event=event)
+    event = {"mishap": mishap.mark, "reason": mishap.reason, "message": mishap.message}
+    await operation.write(row, Change(event=event))
     log.warning(
         "server had a mishap",
         user=row.user_name,

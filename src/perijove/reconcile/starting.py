@@ -12,8 +12,8 @@ after a crash in between:
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any
 
@@ -25,14 +25,15 @@ from perijove.domain.ports import Spawner
 from perijove.domain.states import Desired, Observed, Phase
 from perijove.lib import faults, metrics
 from perijove.lib.log import get_logger
-from perijove.reconcile.operation import Operation, forget_credentials
+from perijove.reconcile.operation import Operation
 from perijove.reconcile.readiness import died, wait_ready
-from perijove.services import oauth, spawn_limits, tokens
+from perijove.services import tokens
+from perijove.services.oauth import ServerClient
 from perijove.services.progress import ready_event
-from perijove.services.server_rows import ServerRow, by_id
-from perijove.services.servers import CANCELLED, append_event
-from perijove.store.claims import settle
-from perijove.store.database import Transaction
+from perijove.services.server_rows import ServerRow
+from perijove.services.server_steps import Change, Credentials, Intent
+from perijove.services.servers import CANCELLED
+from perijove.services.tokens import ServerToken
 
 log = get_logger(__name__)
 
@@ -48,24 +49,20 @@ class Start:
     http: aiohttp.ClientSession
     began: float = field(default_factory=perf_counter)
 
-    async def run(self) -> None:
+    async def run(self, row: ServerRow) -> None:
         """Raises `LeaseLost` when another replica took over; every other end is in the row."""
         faults.hit("start.claimed")
-        row = await self.operation.read()
+        hub, operation = self.operation.hub, self.operation
         if row.phase is Phase.SPAWNED and row.observed is Observed.STARTING:
-            spawner = await self.operation.hub.spawners.open(await self.operation.spec(row))
+            spawner = await hub.spawners.open(operation.spec(row))
             await self._guarded(row, spawner, self._resume(row, spawner))
             return
         token = tokens.new_token()
         try:
-            client_id = await oauth.server_client_id(self.operation.hub, row.id, row.user_name, row.name)
-            spec = await self.operation.spec(row, api_token=token, auth_state=True)
-            spawner = await self.operation.hub.spawners.open(replace(spec, oauth_client_id=client_id))
+            spawner = await hub.spawners.open(operation.spec(row, api_token=token))
         except SpawnFailed as error:
             await self._fail(row, None, error)
             return
-        # Known from here on to whatever undoes this start.
-        row = replace(row, oauth_client_id=client_id)
         if not await self._prepare(row, spawner, token):
             spawner.close()
             return
@@ -97,39 +94,33 @@ class Start:
     async def _prepare(self, row: ServerRow, spawner: Spawner, token: str) -> bool:
         """Write down what is about to be called. False: it was cancelled since it was claimed."""
         hub = self.operation.hub
-        row.prefix(hub.options.base_url)
         limit = timedelta(seconds=spawner.start_timeout_seconds + spawner.http_timeout_seconds)
-        async with hub.store.transaction() as tx:
-            if not await self._wanted(tx, row):
-                return False
-            await self._use_token(tx, row, spawner, token)
+        credentials = self._credentials(row, spawner, token)
+
+        def announced(intent: Intent, now: datetime) -> Change:
+            if intent != self._asked(row):
+                # Given back as it is: whoever cancelled a start that nothing had been called for was told that it is
+                # over. Decided where the call is announced, so that it stays true.
+                cancelled = intent.desired is not Desired.RUNNING
+                return Change(release=True, event=CANCELLED if cancelled else None)
             values = {
                 "observed": Observed.STARTING,
                 "phase": Phase.SPAWNING,
                 "observed_generation": row.generation,
                 "oauth_client_id": row.oauth_client_id,
-                "started": tx.now,
-                "last_activity": tx.now,
+                "started": now,
+                "last_activity": now,
                 "url": "",
-                "deadline": tx.now + limit + MARGIN,
+                "deadline": now + limit + MARGIN,
                 "host": hub.host if hub.spawners.host_bound else None,
             }
-            await self.operation.write(tx, row, values)
-        return True
+            return Change(values=values, credentials=credentials)
 
-    async def _wanted(self, tx: Transaction, row: ServerRow) -> bool:
-        """Whether this very start is still asked for; if not, give the row back as it is.
+        return await self.operation.decide(row, announced) == self._asked(row)
 
-        Whoever cancelled a start that nothing had been called for was told that it is over. Checked in the
-        transaction that announces the call, so that it stays true.
-        """
-        current = await by_id(tx.connection, row.id)
-        if current is not None and current.desired is Desired.RUNNING and current.generation == row.generation:
-            return True
-        await settle(tx, self.operation.lease, {}, release=True)
-        if current is not None and current.desired is not Desired.RUNNING:
-            await append_event(tx, row, CANCELLED)
-        return False
+    @staticmethod
+    def _asked(row: ServerRow) -> Intent:
+        return Intent(Desired.RUNNING, row.generation)
 
     async def _begin(self, row: ServerRow, spawner: Spawner) -> None:
         await self.operation.hold()
@@ -142,39 +133,40 @@ class Start:
             progress.cancel()
             await asyncio.gather(progress, return_exceptions=True)
         faults.hit("start.spawned")
-        hub = self.operation.hub
-        async with hub.store.transaction() as tx:
-            if recovered := spawner.recovered_token():
-                await self._use_token(tx, row, spawner, recovered)
-            await self.operation.write(tx, row, {"phase": Phase.SPAWNED, "url": url, "state": spawner.state()})
+        recovered = spawner.recovered_token()
+        recorded = Change(
+            values={"phase": Phase.SPAWNED, "url": url, "state": spawner.state()},
+            credentials=self._credentials(row, spawner, recovered) if recovered else None,
+        )
+        await self.operation.write(row, recorded)
         faults.hit("start.recorded")
         await self._wait(row, spawner, url)
 
-    async def _use_token(self, tx: Transaction, row: ServerRow, spawner: Spawner, token: str) -> None:
+    def _credentials(self, row: ServerRow, spawner: Spawner, token: str) -> Credentials:
         """Make `token` what the server authenticates with and its OAuth client's secret, in place of any before.
 
         A resumed server kept its old one: it is registered over the fresh one, which is void then.
         """
         hub = self.operation.hub
         prefix = row.prefix(hub.options.base_url)
-        await oauth.put_client(
-            tx,
-            client_id=row.oauth_client_id or "",
-            secret=token,
-            redirect_uri=f"{hub.addresses.server_url(row.user_name, row.name)}oauth_callback",
-            allowed_scopes=spawner.oauth_client_allowed_scopes,
-            description=f"Server at {prefix}",
-            server_id=row.id,
-        )
-        await tokens.issue_server_token(
-            tx,
-            token=token,
-            user_id=UserId(row.user_id),
-            user_name=row.user_name,
-            server_id=row.id,
-            server_name=row.name,
-            scopes=spawner.server_token_scopes,
-            url_path=prefix,
+        return Credentials(
+            ServerClient(
+                id=row.oauth_client_id or "",
+                secret=token,
+                redirect_uri=f"{hub.addresses.server_url(row.user_name, row.name)}oauth_callback",
+                allowed_scopes=spawner.oauth_client_allowed_scopes,
+                description=f"Server at {prefix}",
+                server_id=row.id,
+            ),
+            ServerToken(
+                token=token,
+                user_id=UserId(row.user_id),
+                user_name=row.user_name,
+                server_id=row.id,
+                server_name=row.name,
+                scopes=spawner.server_token_scopes,
+                url_path=prefix,
+            ),
         )
 
     async def _resume(self, row: ServerRow, spawner: Spawner) -> None:
@@ -188,7 +180,8 @@ class Start:
         await wait_ready(self.http, spawner, f"{url}{row.prefix(hub.options.base_url)}api")
         faults.hit("start.ready")
         last = await spawner.ready_event(ready_event(hub, row))
-        async with hub.store.transaction() as tx:
+
+        def settled(_intent: Intent, now: datetime) -> Change:
             values = {
                 "observed": Observed.RUNNING,
                 "phase": Phase.NONE,
@@ -196,26 +189,24 @@ class Start:
                 "failure": None,
                 "attempts": 0,
                 "state": spawner.state(),
-                "next_poll": tx.now + timedelta(seconds=spawner.poll_interval_seconds),
+                "next_poll": now + timedelta(seconds=spawner.poll_interval_seconds),
             }
-            await self.operation.write(tx, row, values, event=last, release=True)
-            await spawn_limits.note_outcome(tx, limit=hub.options.consecutive_failure_limit, failed=False)
+            return Change(values=values, event=last, release=True, failed=False)
+
+        await self.operation.decide(row, settled)
         faults.hit("start.settled")
         metrics.spawn_duration.labels("success", "").observe(perf_counter() - self.began)
         log.info("server started", user=row.user_name, server=row.name, url=url)
 
     async def _relay_progress(self, row: ServerRow, spawner: Spawner) -> None:
         async for event in spawner.progress():
-            clean = {key: value for key, value in event.items() if key != "ready"}
-            async with self.operation.hub.store.transaction() as tx:
-                await append_event(tx, row, clean)
+            await self.operation.tell(row, {key: value for key, value in event.items() if key != "ready"})
 
     async def _cancel(self, row: ServerRow, spawner: Spawner) -> None:
         await self.operation.hold()
         await stop_quietly(spawner, row)
-        async with self.operation.hub.store.transaction() as tx:
-            await forget_credentials(tx, row)
-            await self.operation.write(tx, row, stopped(spawner), event=CANCELLED, release=True)
+        change = Change(values=stopped(spawner), event=CANCELLED, release=True, forget=True)
+        await self.operation.write(row, change)
         log.info("server start cancelled", user=row.user_name, server=row.name)
 
     async def _fail(self, row: ServerRow, spawner: Spawner | None, error: SpawnFailed) -> None:
@@ -223,22 +214,20 @@ class Start:
             # What failed may be our patience alone, while a successor's server runs.
             await self.operation.hold()
             await stop_quietly(spawner, row)
-        hub = self.operation.hub
-        current = await self.operation.read()
-        async with hub.store.transaction() as tx:
-            failure = failure_of(error, row, tx.now.isoformat())
-            values = stopped(spawner) | {"failure": failure}
+        event = {"progress": 100, "failed": True, "message": f"Spawn failed: {error.message}"}
+        if error.html_message:
+            event["html_message"] = error.html_message
+
+        def failed(intent: Intent, now: datetime) -> Change:
+            values = stopped(spawner) | {"failure": failure_of(error, row, now.isoformat())}
             # A start requested meanwhile (a new generation) stays wanted; this one does not.
-            if current.generation == row.generation and current.desired is Desired.RUNNING:
+            if intent == self._asked(row):
                 values["desired"] = Desired.STOPPED
-            event = {"progress": 100, "failed": True, "message": f"Spawn failed: {error.message}"}
-            if error.html_message:
-                event["html_message"] = error.html_message
-            await forget_credentials(tx, row)
-            await self.operation.write(tx, row, values, event=event, release=True)
             # A refusal by policy (status 4xx) says nothing about the health of the spawner.
-            if error.status >= 500:  # noqa: PLR2004
-                await spawn_limits.note_outcome(tx, limit=hub.options.consecutive_failure_limit, failed=True)
+            bad = True if error.status >= 500 else None  # noqa: PLR2004
+            return Change(values=values, event=event, release=True, forget=True, failed=bad)
+
+        await self.operation.decide(row, failed)
         metrics.spawn_duration.labels("failure", "").observe(perf_counter() - self.began)
         log.warning(
             "server start failed",

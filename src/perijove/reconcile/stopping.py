@@ -5,8 +5,9 @@ Every step can be done twice: a spawner's `stop` is safe on something already go
 """
 
 import asyncio
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -18,14 +19,14 @@ from perijove.domain.ports import Exited, Spawner
 from perijove.domain.states import Desired, Observed, Phase
 from perijove.lib import faults, metrics
 from perijove.lib.log import get_logger
-from perijove.reconcile.operation import Operation, forget_credentials
+from perijove.reconcile.operation import Operation
 from perijove.reconcile.readiness import explained
 from perijove.reconcile.starting import failure_of, stopped
-from perijove.services.server_rows import ServerRow, by_id
+from perijove.services.server_rows import ServerRow
+from perijove.services.server_steps import Change, Intent, forget_credentials
 from perijove.services.servers import STOP_GRACE
 from perijove.services.share_visitors import forget_visitors
 from perijove.store.claims import held
-from perijove.store.database import Transaction
 from perijove.store.schema import servers, shares
 
 log = get_logger(__name__)
@@ -41,28 +42,22 @@ class Stop:
     exited: Exited | None = None
     began: float = field(default_factory=perf_counter)
 
-    async def run(self) -> None:
+    async def run(self, row: ServerRow) -> None:
         """Raises `LeaseLost` when another replica took over."""
         faults.hit("stop.claimed")
-        row: ServerRow | None = await self.operation.read()
-        assert row is not None
+        left: ServerRow | None = row
         if row.observed is not Observed.STOPPED:
-            row = await self._stop(row)
-        if row is not None and row.desired is Desired.DELETED:
-            await self._delete(row)
+            left = await self._stop(row)
+        if left is not None and left.desired is Desired.DELETED:
+            await self._delete(left)
 
     async def _stop(self, row: ServerRow) -> ServerRow | None:
         """The row once it is stopped; None when it has to be tried again."""
         hub = self.operation.hub
-        async with hub.store.transaction() as tx:
-            # The route is a projection of `running`: from this commit on proxies drop it.
-            values: dict[str, Any] = {"observed": Observed.STOPPING, "phase": Phase.NONE}
-            if self.exited is not None:
-                values |= await self._ended_by_itself(tx, row, self.exited)
-            await self.operation.write(tx, row, values)
+        await self.operation.decide(row, partial(self._marked, row))
         faults.hit("stop.marked")
         try:
-            spawner = await hub.spawners.open(await self.operation.spec(row))
+            spawner = await hub.spawners.open(self.operation.spec(row))
         except SpawnFailed as error:
             return await self._force(row, error)
         try:
@@ -76,44 +71,49 @@ class Stop:
         faults.hit("stop.stopped")
         return await self._settle(row, spawner)
 
-    @staticmethod
-    async def _ended_by_itself(tx: Transaction, row: ServerRow, exited: Exited) -> dict[str, Any]:
-        """Written first, for whoever has to go on: they see a stop, and must not take it for half of a restart."""
-        values: dict[str, Any] = {
-            "failure": failure_of(_unexpected(exited), row, tx.now.isoformat()),
-            "deadline": tx.now + STOP_GRACE,
-        }
-        current = await by_id(tx.connection, row.id)
-        if current is not None and current.generation == row.generation and current.desired is Desired.RUNNING:
-            values["desired"] = Desired.STOPPED
-        return values
+    def _marked(self, row: ServerRow, intent: Intent, now: datetime) -> Change:
+        # The route is a projection of `running`: from this commit on proxies drop it.
+        values: dict[str, Any] = {"observed": Observed.STOPPING, "phase": Phase.NONE}
+        if self.exited is not None:
+            # Written first, for whoever has to go on: they see a stop, and must not take it for half of a restart.
+            failure = failure_of(_unexpected(self.exited), row, now.isoformat())
+            values |= {"failure": failure, "deadline": now + STOP_GRACE}
+            if intent == Intent(Desired.RUNNING, row.generation):
+                values["desired"] = Desired.STOPPED
+        return Change(values=values)
 
     async def _settle(self, row: ServerRow, spawner: Spawner | None, error: SpawnFailed | None = None) -> ServerRow:
-        hub = self.operation.hub
-        current = await self.operation.read()
-        async with hub.store.transaction() as tx:
-            values: dict[str, Any] = stopped(spawner)
-            if self.exited is not None:
-                error = _unexpected(self.exited)
+        if self.exited is not None:
+            error = _unexpected(self.exited)
+
+        def settled(intent: Intent, now: datetime) -> Change:
+            values = stopped(spawner)
             if error is not None:
-                values["failure"] = failure_of(error, row, tx.now.isoformat())
-            if spawner is None or not spawner.will_resume:
-                await forget_credentials(tx, row)
-            deleting = current.desired is Desired.DELETED
-            await self.operation.write(tx, row, values, release=not deleting)
+                values["failure"] = failure_of(error, row, now.isoformat())
+            return Change(
+                values=values,
+                forget=spawner is None or not spawner.will_resume,
+                release=intent.desired is not Desired.DELETED,
+            )
+
+        intent = await self.operation.decide(row, settled)
         faults.hit("stop.settled")
         metrics.stop_seconds.labels("failure" if error is not None else "success").observe(perf_counter() - self.began)
         log.info("server stopped", user=row.user_name, server=row.name, unexpected=self.exited is not None)
-        return await self.operation.read() if deleting else current
+        state = spawner.state() if spawner is not None else {}
+        return replace(row, desired=intent.desired, observed=Observed.STOPPED, phase=Phase.NONE, url="", state=state)
 
     async def _retry(self, row: ServerRow, error: Exception) -> ServerRow | None:
         """Try again a little later; past the deadline, end it by force."""
         hub = self.operation.hub
         if row.deadline is not None and hub.store.now() > row.deadline:
             return await self._force(row, error)
-        async with hub.store.transaction() as tx:
-            values = {"attempts": row.attempts + 1, "next_attempt": tx.now + RETRY * (row.attempts + 1)}
-            await self.operation.write(tx, row, values, release=True)
+        await self.operation.decide(
+            row,
+            lambda _intent, now: Change(
+                values={"attempts": row.attempts + 1, "next_attempt": now + RETRY * (row.attempts + 1)}, release=True
+            ),
+        )
         log.warning(
             "server could not be stopped, will try again",
             user=row.user_name,
@@ -140,7 +140,7 @@ class Stop:
         """Run the plug-in's `delete_forever`, then remove the row. An error keeps the row, for another try."""
         hub = self.operation.hub
         try:
-            spawner = await hub.spawners.open(await self.operation.spec(row))
+            spawner = await hub.spawners.open(self.operation.spec(row))
             try:
                 async with asyncio.timeout(STOP_SECONDS):
                     await spawner.delete_forever()
@@ -151,7 +151,7 @@ class Stop:
             return
         faults.hit("remove.deleted")
         async with hub.store.transaction() as tx:
-            await forget_credentials(tx, row)
+            await forget_credentials(tx, [row])
             # Another server may get this name: whoever was let into this one must not be remembered as let into that.
             await forget_visitors(tx, shares.c.server_id == row.id)
             result = await tx.execute(delete(servers).where(held(self.operation.lease)))
@@ -160,19 +160,23 @@ class Stop:
         log.info("server deleted", user=row.user_name, server=row.name)
 
     async def _retry_delete(self, row: ServerRow, error: Exception) -> None:
-        hub = self.operation.hub
-        async with hub.store.transaction() as tx:
-            failure = SpawnFailed(
-                "The server's storage could not be deleted; it will be tried again.",
-                reason="delete_failed",
-                details=str(error),
-            )
-            values: dict[str, Any] = {
-                "attempts": row.attempts + 1,
-                "next_attempt": tx.now + min(RETRY * 2**row.attempts, timedelta(minutes=5)),
-                "failure": failure_of(failure, row, tx.now.isoformat()),
-            }
-            await self.operation.write(tx, row, values, release=True)
+        failure = SpawnFailed(
+            "The server's storage could not be deleted; it will be tried again.",
+            reason="delete_failed",
+            details=str(error),
+        )
+        wait = min(RETRY * 2**row.attempts, timedelta(minutes=5))
+        await self.operation.decide(
+            row,
+            lambda _intent, now: Change(
+                values={
+                    "attempts": row.attempts + 1,
+                    "next_attempt": now + wait,
+                    "failure": failure_of(failure, row, now.isoformat()),
+                },
+                release=True,
+            ),
+        )
         log.warning(
             "server could not be deleted, will try again",
             user=row.user_name,

@@ -1,10 +1,12 @@
 """What every use case is handed: the one value that `compose` builds and everybody passes on."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from perijove.bus.memory import Bus
 from perijove.config.options import HubOptions
 from perijove.domain.addresses import Addresses
+from perijove.domain.ids import ServerId
 from perijove.domain.ports import Authenticator, SpawnerHost
 from perijove.domain.rates import Rates
 from perijove.lib.clock import Clock
@@ -15,6 +17,11 @@ from perijove.services.login_queue import LoginQueue
 from perijove.services.shutdown_wish import ShutdownWish
 from perijove.services.signing import Signer
 from perijove.store.database import Store
+from perijove.store.gathering import Gathering
+
+if TYPE_CHECKING:
+    from perijove.services.server_rows import ServerRow
+    from perijove.services.server_steps import Intent, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +37,10 @@ class HubContext:
     identities: IdentityCache
     activity: ActivityBuffer
     logins: LoginQueue = field(default_factory=LoginQueue)
+    # What operations on servers are about to write.
+    steps: "Gathering[Step, Intent]" = field(default_factory=Gathering)
+    # Servers of which somebody waits for the end of a start or a stop, to be read.
+    settled: "Gathering[ServerId, ServerRow | None]" = field(default_factory=Gathering)
     shutdown: ShutdownWish = field(default_factory=ShutdownWish)
     rates: Rates = field(default_factory=Rates)
     # Random, one per process: the owner of its leases.

@@ -7,12 +7,12 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from perijove.domain import names
 from perijove.domain import scopes as scope_rules
@@ -119,34 +119,78 @@ async def put_client(
         await tx.execute(insert(clients), {"id": client_id, "secret_hash": unknown, **values})
 
 
-async def server_client_id(hub: "HubContext", server_id: ServerId, user: str, server: str) -> str:
-    """The id for a server's client: JupyterHub's, unless another server has it already, or it is too long.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerClient:
+    """A server as a client of the hub's OAuth: all of it is said anew at each start."""
+
+    id: str
+    server_id: ServerId
+    secret: str
+    redirect_uri: str
+    allowed_scopes: Sequence[str]
+    description: str
+
+
+async def put_server_clients(tx: "Transaction", made: Sequence[ServerClient]) -> None:
+    """Register or update them, as `put_client` does. Raises `Conflict` when an id is another's."""
+    clients = schema.oauth_clients
+    known = {row.id: row.server_id for row in await tx.execute(_OWNERS, {"ids": [one.id for one in made]})}
+    rows = [
+        {
+            "client_id": one.id,
+            "server_id": one.server_id,
+            "secret_hash": hash_token(one.secret),
+            "redirect_uri": one.redirect_uri,
+            "allowed_scopes": list(one.allowed_scopes),
+            "description": one.description,
+        }
+        for one in made
+    ]
+    if old := [row for row in rows if known.get(row["client_id"]) == row["server_id"]]:
+        await tx.execute(update(clients).where(clients.c.id == bindparam("client_id")), old)
+    # Somebody else's client of this id is not overwritten: the insert raises `Conflict`.
+    if new := [row for row in rows if known.get(row["client_id"]) != row["server_id"]]:
+        await tx.execute(insert(clients).values(id=bindparam("client_id")), new)
+
+
+async def server_client_ids(hub: "HubContext", servers: Mapping[ServerId, tuple[str, str]]) -> dict[ServerId, str]:
+    """Ids for the clients of servers, each given with its owner and name: JupyterHub's, unless another server has it
+    already, or it is too long.
 
     JupyterHub makes ids of names, so user `x-y` and user `x` with a server `y` get the same, and take each
     other's secret and address. The one that comes second here gets a mark that no quoted name contains. The same
     mark ends what is cut, since the id is also the name of a cookie.
     """
-    wanted = names.client_id(user, server)
-    own = f"{wanted[:MAX_CLIENT_ID_STEM]}+{server_id}"
-    if len(wanted) > MAX_CLIENT_ID:
-        return own
-    clients = schema.oauth_clients.c
+    wanted = {number: names.client_id(user, server) for number, (user, server) in servers.items()}
+    own = {number: f"{text[:MAX_CLIENT_ID_STEM]}+{number}" for number, text in wanted.items()}
     async with hub.store.read() as connection:
-        rows = (
-            await connection.execute(select(clients.id, clients.server_id).where(clients.id.in_([wanted, own])))
-        ).all()
-    # A resumed server goes on under the id it had.
-    kept = [row.id for row in rows if row.server_id == server_id]
-    return kept[0] if kept else own if rows else wanted
+        found = await connection.execute(_OWNERS, {"ids": [*wanted.values(), *own.values()]})
+        owners = {row.id: row.server_id for row in found}
+    chosen: dict[ServerId, str] = {}
+    for number, text in wanted.items():
+        # Of two that start at once for the first time, too.
+        free = len(text) <= MAX_CLIENT_ID and owners.setdefault(text, number) == number
+        # A resumed server goes on under the id it had.
+        chosen[number] = text if free and own[number] not in owners else own[number]
+    return chosen
 
 
-async def delete_client(tx: "Transaction", client_id: str) -> None:
-    """Delete a client; its codes and tokens go with it. Emits for every owner of such a token."""
-    t, u = schema.tokens.c, schema.users.c
-    visitors = select(u.name).join(schema.tokens, t.user_id == u.id).where(t.client_id == client_id).distinct()
-    for name in (await tx.execute(visitors)).scalars().all():
+async def delete_clients(tx: "Transaction", ids: Sequence[str]) -> None:
+    """Delete clients; their codes and tokens go with them. Emits for every owner of such a token."""
+    for name in (await tx.execute(_VISITORS, {"ids": ids})).scalars().all():
         tx.emit(Event(Kind.IDENTITY, name))
-    await tx.execute(delete(schema.oauth_clients).where(schema.oauth_clients.c.id == client_id))
+    await tx.execute(_DELETE, {"ids": ids})
+
+
+_SOME = schema.oauth_clients.c.id.in_(bindparam("ids", expanding=True))
+_OWNERS = select(schema.oauth_clients.c.id, schema.oauth_clients.c.server_id).where(_SOME)
+_DELETE = delete(schema.oauth_clients).where(_SOME)
+_VISITORS = (
+    select(schema.users.c.name)
+    .join(schema.tokens, schema.tokens.c.user_id == schema.users.c.id)
+    .where(schema.tokens.c.client_id.in_(bindparam("ids", expanding=True)))
+    .distinct()
+)
 
 
 async def get_client(hub: "HubContext", client_id: str) -> Client | None:

@@ -1,34 +1,57 @@
 """Watching a server: its progress as a stream, and waiting until it is settled. Any replica can do either."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
 from sqlalchemy import select
 
 from perijove.domain.errors import Invalid, NotFound
-from perijove.domain.events import Kind
+from perijove.domain.events import Event, Kind, Lagged
 from perijove.domain.ids import ServerId
 from perijove.services.context import HubContext
-from perijove.services.server_rows import ServerRow, by_id, find
+from perijove.services.server_rows import ServerRow, by_id, by_ids, find
 from perijove.services.servers import CANCELLED
+from perijove.store.gathering import Answer
 from perijove.store.schema import server_events
 
 # How long a watcher trusts hints before it looks at the rows anyway.
 REREAD_SECONDS = 2.0
+FIRST_LOOK_SECONDS = 0.5
 
 
 async def wait_settled(hub: HubContext, server_id: ServerId, timeout_seconds: float) -> ServerRow | None:
     """The row once nothing is pending any more, or as it is at the timeout; None when it is deleted."""
     deadline = hub.clock.monotonic() + timeout_seconds
+    # Whoever asks has just asked for something that takes a while, so the row is not read at once.
+    wait = FIRST_LOOK_SECONDS
     with hub.bus.subscribe(Kind.SERVER, key=str(server_id)) as changes:
         while True:
-            async with hub.store.read() as connection:
-                row = await by_id(connection, server_id)
+            left = deadline - hub.clock.monotonic()
+            told = await changes.take(min(left, wait)) if left > 0 else []
+            if told and all(_still_pending(change) for change in told):
+                continue
+            row = await _read(hub, server_id)
             left = deadline - hub.clock.monotonic()
             if row is None or row.pending is None or left <= 0 or hub.bus.closed:
                 return row
-            await changes.take(min(left, REREAD_SECONDS))
+            wait = REREAD_SECONDS
+
+
+def _still_pending(change: Event | Lagged) -> bool:
+    return isinstance(change, Event) and change.data.get("pending") is not None
+
+
+async def _read(hub: HubContext, server_id: ServerId) -> ServerRow | None:
+    """One row, read together with those that others wait for: in a storm they settle by the dozen."""
+    return await hub.settled.add(server_id, partial(_read_all, hub))
+
+
+async def _read_all(hub: HubContext, ids: Sequence[ServerId], answer: Answer[ServerRow | None]) -> None:
+    async with hub.store.read() as connection:
+        rows = await by_ids(connection, ids)
+    answer([rows.get(server_id) for server_id in ids])
 
 
 async def progress(hub: HubContext, user: str, name: str) -> AsyncIterator[dict[str, Any]]:

@@ -86,8 +86,9 @@ async def delete_service(hub: "HubContext", name: str, *, by: "Identity", actor:
             raise NotFound(f"Service {name} does not exist")
         if row.admin and not granting.is_full_admin(by):
             raise Forbidden("Only admins may delete admin services")
-        for client_id in (await tx.execute(select(clients.id).where(clients.service_id == row.id))).scalars().all():
-            await oauth.delete_client(tx, client_id)
+        await oauth.delete_clients(
+            tx, (await tx.execute(select(clients.id).where(clients.service_id == row.id))).scalars().all()
+        )
         await tx.execute(delete(services).where(services.c.id == row.id))
         await record(tx, "service.delete", actor=actor, subject=name)
         tx.emit(Event(Kind.ROUTE, name), Event(Kind.IDENTITY, f"service:{name}"))

@@ -1,11 +1,11 @@
 """Reading servers: the row joined with its owner's name, as requests, pages and the reconciler see it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, select
+from sqlalchemy import ColumnElement, Row, Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from perijove.domain import names, states
@@ -59,11 +59,16 @@ class ServerRow:
     def full_name(self) -> str:
         return names.full_name(self.user_name, self.name)
 
+    def with_(self, written: Mapping[str, Any]) -> "ServerRow":
+        """As it is once these columns are written."""
+        return replace(self, **{name: value for name, value in written.items() if name in _FIELDS})
+
     def prefix(self, base_url: str) -> str:
         return names.server_prefix(base_url, self.user_name, self.name)
 
 
 # Everything of the row that a snapshot shows: not the lease's owner and times, which are the claims' own.
+_FIELDS = frozenset(field.name for field in fields(ServerRow))
 COLUMNS = (
     *(servers.c[field.name] for field in fields(ServerRow) if field.name != "user_name"),
     users.c.name.label("user_name"),
@@ -81,19 +86,25 @@ def from_row(row: Row[Any]) -> ServerRow:
     return ServerRow(**values)
 
 
+# Made once: to make a statement costs as much as to run it.
+_BY_NAME = query(users.c.name == bindparam("user"), servers.c.name == bindparam("server"))
+_BY_ID = query(servers.c.id == bindparam("number"))
+_BY_IDS = query(servers.c.id.in_(bindparam("numbers", expanding=True)))
+
+
 async def find(connection: AsyncConnection, user: str, name: str) -> ServerRow | None:
-    row = (await connection.execute(query(users.c.name == user, servers.c.name == name))).first()
+    row = (await connection.execute(_BY_NAME, {"user": user, "server": name})).first()
     return None if row is None else from_row(row)
 
 
 async def by_id(connection: AsyncConnection, server_id: ServerId) -> ServerRow | None:
-    row = (await connection.execute(query(servers.c.id == server_id))).first()
+    row = (await connection.execute(_BY_ID, {"number": server_id})).first()
     return None if row is None else from_row(row)
 
 
 async def by_ids(connection: AsyncConnection, ids: Iterable[ServerId]) -> dict[ServerId, ServerRow]:
     """Those that exist."""
-    found = await connection.execute(query(servers.c.id.in_(list(ids))))
+    found = await connection.execute(_BY_IDS, {"numbers": list(ids)})
     return {row.id: row for row in map(from_row, found)}
 
 
@@ -129,11 +140,16 @@ async def get_or_default(hub: HubContext, user: str, name: str) -> ServerRow:
         raise NotFound(f"No such user: {user}")
     if name:
         raise NotFound(f"User {user!r} has no server {name!r}.")
-    return ServerRow(
-        id=ServerId(0),
-        user_id=owner.id,
+    return fresh_row(ServerId(0), user, {"user_id": owner.id, "name": "", "created": owner.created})
+
+
+def fresh_row(server_id: ServerId, user: str, made: Mapping[str, Any]) -> ServerRow:
+    """One that was just made with these columns, or could be."""
+    nothing = ServerRow(
+        id=server_id,
+        user_id=UserId(made["user_id"]),
         user_name=user,
-        name="",
+        name=made["name"],
         display_name="",
         desired=Desired.STOPPED,
         observed=Observed.STOPPED,
@@ -143,7 +159,7 @@ async def get_or_default(hub: HubContext, user: str, name: str) -> ServerRow:
         user_options={},
         state={},
         url="",
-        created=owner.created,
+        created=made["created"],
         started=None,
         last_activity=None,
         deadline=None,
@@ -153,6 +169,7 @@ async def get_or_default(hub: HubContext, user: str, name: str) -> ServerRow:
         lease_epoch=LeaseEpoch(0),
         attempts=0,
     )
+    return nothing.with_(made)
 
 
 async def list_servers(hub: HubContext, user: str, *, stopped: bool = True) -> list[ServerRow]:

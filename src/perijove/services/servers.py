@@ -6,8 +6,10 @@ on two replicas cannot both take the last place.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
@@ -15,14 +17,14 @@ from sqlalchemy import delete, insert, select, update
 from perijove.domain import names
 from perijove.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from perijove.domain.events import Event, Kind
-from perijove.domain.ids import ServerId
+from perijove.domain.ids import ServerId, UserId
 from perijove.domain.states import Desired, Observed
 from perijove.lib import faults
 from perijove.services import spawn_limits
 from perijove.services.audit import record
 from perijove.services.context import HubContext
 from perijove.services.refresh import refresh_user
-from perijove.services.server_rows import ServerRow, by_id, find
+from perijove.services.server_rows import ServerRow, find, fresh_row
 from perijove.services.share_visitors import forget_visitors
 from perijove.store.database import Transaction
 from perijove.store.schema import server_events, servers, shares, users
@@ -67,39 +69,59 @@ async def request_start(
     """
     if hub.authenticator.refresh_pre_spawn:
         await _refresh(hub, user)
-    async with hub.store.transaction() as tx:
-        row = await find(tx.connection, user, name)
-        if row is not None and row.desired is Desired.RUNNING:
-            running = row.observed is Observed.RUNNING
-            return (StartOutcome.ALREADY_RUNNING if running else StartOutcome.ALREADY_PENDING), row
-        user_id = row.user_id if row else await _user_id(tx, user)
-        if row is not None and row.desired is Desired.DELETED:
-            raise Conflict(f"Server {row.full_name!r} is being deleted.")
-        await spawn_limits.check(hub, tx, user_name=user, user_id=user_id, name=name, exists=row is not None)
-        server_id = row.id if row else await _create(tx, user_id, name, display_name)
-        values: dict[str, Any] = {
-            "desired": Desired.RUNNING,
-            "generation": servers.c.generation + 1,
-            "requested_by": actor,
-            "requested_at": tx.now,
-            "deadline": tx.now + CLAIM_GRACE,
-            "failure": None,
-            "next_attempt": None,
-            "attempts": 0,
-        }
-        if options is not None:
-            values["user_options"] = dict(options)
-        if display_name:
-            values["display_name"] = names.clean_display_name(display_name)
-        await tx.execute(update(servers).where(servers.c.id == server_id).values(values))
-        fresh = await by_id(tx.connection, server_id)
-        assert fresh is not None
-        await tx.execute(delete(server_events).where(server_events.c.server_id == server_id))
-        await append_event(tx, fresh, {"progress": 0, "message": "Server requested"})
-        await record(tx, "server.start", actor=actor, subject=fresh.full_name, address=address)
-        tx.emit(_changed(fresh))
-    faults.hit("start.requested")
-    return StartOutcome.STARTED, fresh
+    wanted = _Wanted(user, name, options, display_name, actor, address)
+    outcome, row = await hub.store.together(partial(_want_running, hub, wanted))
+    if outcome is StartOutcome.STARTED:
+        faults.hit("start.requested")
+    return outcome, row
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A start that is asked for."""
+
+    user: str
+    name: str
+    options: Mapping[str, Any] | None
+    display_name: str | None
+    actor: str
+    address: str
+
+
+async def _want_running(hub: HubContext, wanted: _Wanted, tx: Transaction) -> tuple[StartOutcome, ServerRow]:
+    user, name = wanted.user, wanted.name
+    row = await find(tx.connection, user, name)
+    if row is not None and row.desired is Desired.RUNNING:
+        running = row.observed is Observed.RUNNING
+        return (StartOutcome.ALREADY_RUNNING if running else StartOutcome.ALREADY_PENDING), row
+    user_id = row.user_id if row else await _user_id(tx, user)
+    if row is not None and row.desired is Desired.DELETED:
+        raise Conflict(f"Server {row.full_name!r} is being deleted.")
+    await spawn_limits.check(hub, tx, user_name=user, user_id=user_id, name=name, exists=row is not None)
+    values: dict[str, Any] = {
+        "desired": Desired.RUNNING,
+        "generation": row.generation + 1 if row else 1,
+        "requested_by": wanted.actor,
+        "requested_at": tx.now,
+        "deadline": tx.now + CLAIM_GRACE,
+        "failure": None,
+        "next_attempt": None,
+        "attempts": 0,
+    }
+    if wanted.options is not None:
+        values["user_options"] = dict(wanted.options)
+    if wanted.display_name:
+        values["display_name"] = names.clean_display_name(wanted.display_name)
+    if row is None:
+        row = await _create(tx, user_id, user, name, **values)
+    else:
+        await tx.execute(update(servers).where(servers.c.id == row.id).values(values))
+        await tx.execute(delete(server_events).where(server_events.c.server_id == row.id))
+        row = row.with_(values)
+    append_event(tx, row, {"progress": 0, "message": "Server requested"})
+    await record(tx, "server.start", actor=wanted.actor, subject=row.full_name, address=wanted.address)
+    tx.emit(changed(row))
+    return StartOutcome.STARTED, row
 
 
 async def request_stop(
@@ -123,24 +145,25 @@ async def request_stop(
         await _refresh(hub, user)
     if remove and not name:
         raise Invalid("The default server cannot be removed, only stopped.", field="remove")
-    async with hub.store.transaction() as tx:
+
+    async def unwant(tx: Transaction) -> tuple[StopOutcome, ServerRow]:
         row = await find(tx.connection, user, name)
         if row is None:
             raise NotFound(f"{user} has no server {name!r}." if name else f"{user} has no server.")
-        outcome = await stop_row(tx, row, actor=actor, remove=remove, reason=reason, address=address)
-        fresh = await by_id(tx.connection, row.id)
-        assert fresh is not None
+        return await stop_row(tx, row, actor=actor, remove=remove, reason=reason, address=address)
+
+    outcome, fresh = await hub.store.together(unwant)
     faults.hit("stop.requested")
     return outcome, fresh
 
 
 async def stop_row(
     tx: Transaction, row: ServerRow, *, actor: str, remove: bool = False, reason: str = "", address: str = ""
-) -> StopOutcome:
+) -> tuple[StopOutcome, ServerRow]:
     """The write of `request_stop`, for callers that stop servers as part of something larger."""
     settled = row.observed is Observed.STOPPED and row.desired is Desired.STOPPED
     if (settled and not remove) or row.desired is Desired.DELETED:
-        return StopOutcome.ALREADY_STOPPED if settled else StopOutcome.STOPPING
+        return (StopOutcome.ALREADY_STOPPED if settled else StopOutcome.STOPPING), row
     wanted = Desired.DELETED if remove else Desired.STOPPED
     values: dict[str, Any] = {
         "desired": wanted,
@@ -152,7 +175,7 @@ async def stop_row(
     # claimed it, and writes next, finds it unwanted and says so itself.
     if row.observed is Observed.STOPPED and not remove and not await _claimed(tx, row):
         values |= {"deadline": None}
-        await append_event(tx, row, CANCELLED)
+        append_event(tx, row, CANCELLED)
     await tx.execute(update(servers).where(servers.c.id == row.id).values(values))
     await record(
         tx,
@@ -162,8 +185,9 @@ async def stop_row(
         address=address,
         **({"reason": reason} if reason else {}),
     )
-    tx.emit(_changed(row))
-    return StopOutcome.ALREADY_STOPPED if settled and not remove else StopOutcome.STOPPING
+    row = row.with_(values)
+    tx.emit(changed(row))
+    return (StopOutcome.ALREADY_STOPPED if settled and not remove else StopOutcome.STOPPING), row
 
 
 async def _claimed(tx: Transaction, row: ServerRow) -> bool:
@@ -186,23 +210,17 @@ async def create_server(
             raise Conflict(f"{user} already has a server named {name!r}.")
         user_id = await _user_id(tx, user)
         await spawn_limits.check_name(hub, tx, user_name=user, user_id=user_id, name=name)
-        server_id = await _create(tx, user_id, name, display_name)
-        if options:
-            await tx.execute(update(servers).where(servers.c.id == server_id).values(user_options=dict(options)))
-        row = await by_id(tx.connection, server_id)
-        assert row is not None
+        shown = {"display_name": names.clean_display_name(display_name)} if display_name else {}
+        row = await _create(tx, user_id, user, name, user_options=dict(options or {}), **shown)
         await record(tx, "server.create", actor=actor, subject=row.full_name)
-        tx.emit(_changed(row))
+        tx.emit(changed(row))
         return row
 
 
 async def ensure_default(tx: Transaction, user: str) -> ServerRow:
     """A user's default server, its row made if nobody has started it yet. Raises `NotFound`."""
     row = await find(tx.connection, user, "")
-    if row is None:
-        row = await by_id(tx.connection, await _create(tx, await _user_id(tx, user), "", None))
-    assert row is not None
-    return row
+    return row or await _create(tx, await _user_id(tx, user), user, "")
 
 
 async def update_server(
@@ -238,18 +256,15 @@ async def update_server(
         if values:
             await tx.execute(update(servers).where(servers.c.id == row.id).values(values))
             await record(tx, "server.update", actor=actor, subject=row.full_name, changed=sorted(values))
-            tx.emit(_changed(row))
-        fresh = await by_id(tx.connection, row.id)
-        assert fresh is not None
-        return fresh
+            row = row.with_(values)
+            tx.emit(changed(row))
+        return row
 
 
-async def append_event(tx: Transaction, row: ServerRow, event: Mapping[str, Any]) -> None:
+def append_event(tx: Transaction, row: ServerRow, event: Mapping[str, Any]) -> None:
     """Add one progress event to the current start and wake its listeners."""
-    await tx.execute(
-        insert(server_events),
-        {"server_id": row.id, "generation": row.generation, "at": tx.now, "event": dict(event)},
-    )
+    told = {"server_id": row.id, "generation": row.generation, "at": tx.now, "event": dict(event)}
+    tx.append(server_events, told)
     tx.emit(Event(Kind.PROGRESS, str(row.id)))
 
 
@@ -258,28 +273,31 @@ async def _refresh(hub: HubContext, user: str) -> None:
         raise Forbidden(f"The login of {user} has expired. Log in again, then repeat this.")
 
 
-def _changed(row: ServerRow) -> Event:
-    return Event(Kind.SERVER, str(row.id), {"user": row.user_name, "name": row.name})
+def changed(row: ServerRow) -> Event:
+    """What wakes those who watch this server. `row` as it is written: it spares many of them to look."""
+    said = {"user": row.user_name, "name": row.name, "pending": row.pending, "generation": row.generation}
+    return Event(Kind.SERVER, str(row.id), said)
 
 
-async def _user_id(tx: Transaction, user: str) -> int:
+async def _user_id(tx: Transaction, user: str) -> UserId:
     found = (await tx.execute(select(users.c.id).where(users.c.name == user))).scalar()
     if found is None:
         raise NotFound(f"No such user: {user!r}.")
-    return int(found)
+    return UserId(found)
 
 
-async def _create(tx: Transaction, user_id: int, name: str, display_name: str | None) -> ServerId:
-    values = {
+async def _create(tx: Transaction, user_id: UserId, user: str, name: str, **wanted: Any) -> ServerRow:
+    made: dict[str, Any] = {
         "user_id": user_id,
         "name": name,
-        "display_name": names.clean_display_name(display_name) if display_name else name,
+        "display_name": name,
         "created": tx.now,
         "desired": Desired.STOPPED,
         "observed": Observed.STOPPED,
         "user_options": {},
         "state": {},
+        **wanted,
     }
-    result = await tx.execute(insert(servers).values(values))
+    result = await tx.execute(insert(servers), made)
     assert result.inserted_primary_key is not None
-    return ServerId(result.inserted_primary_key[0])
+    return fresh_row(ServerId(result.inserted_primary_key[0]), user, made)

@@ -1,11 +1,11 @@
 """API and OAuth tokens: random, stored as hashes, each with scopes fixed at issue and cut at use."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import Row, delete, func, insert, select
+from sqlalchemy import Row, bindparam, delete, func, insert, select
 
 from perijove.domain import roles as role_rules
 from perijove.domain import scopes as scope_rules
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_TOKEN_LENGTH",
     "NewToken",
+    "ServerToken",
     "TokenRow",
     "create_token",
     "get_token",
     "hash_token",
-    "issue_server_token",
+    "issue_server_tokens",
     "list_tokens",
     "new_token",
     "purge_expired",
@@ -282,26 +283,49 @@ async def purge_expired(hub: "HubContext") -> int:
     return count
 
 
-async def issue_server_token(
-    tx: "Transaction",
-    *,
-    token: str,
-    user_id: UserId,
-    user_name: str,
-    server_id: ServerId,
-    server_name: str,
-    scopes: Sequence[str],
-    url_path: str,
-) -> TokenId:
-    """Within the start's transaction: record `token` (plain) as the one this server authenticates with.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerToken:
+    """What a server authenticates with. `scopes` may be empty: the role `server` then says them."""
+
+    token: str  # as the server shows it
+    user_id: UserId
+    user_name: str
+    server_id: ServerId
+    server_name: str
+    scopes: Sequence[str]
+    url_path: str
+
+
+async def issue_server_tokens(tx: "Transaction", made: Sequence[ServerToken]) -> None:
+    """Within the starts' transaction: record them in place of the servers' earlier tokens.
 
     Bare `!server`/`!user` filters are resolved, `users:activity!user` is added if missing, note
-    `Server at <url_path>`. Replaces the server's earlier token. The caller's `scopes` may be empty: the
-    role `server` then says them.
+    `Server at <url_path>`.
     """
-    whose = Owner(kind="user", name=user_name, client_server=full_name(user_name, server_name))
+    role = () if all(one.scopes for one in made) else await _server_role(tx)
+    await revoke_server_tokens(tx, {one.server_id: one.user_name for one in made})
+    hashes = {one.token: hash_token(one.token) for one in made}
+    # A resumed server comes back with the token it was started with.
+    await tx.execute(_FORGET_HASHES, {"hashes": list(hashes.values())})
+    rows = [
+        {
+            "hashed": hashes[one.token],
+            "prefix": one.token[:4],
+            "user_id": one.user_id,
+            "server_id": one.server_id,
+            "scopes": _resolved(one, one.scopes or role),
+            "note": f"Server at {one.url_path}",
+            "created": tx.now,
+        }
+        for one in made
+    ]
+    await tx.execute(insert(schema.tokens), rows)
+
+
+def _resolved(made: ServerToken, scopes: Sequence[str]) -> list[str]:
+    whose = Owner(kind="user", name=made.user_name, client_server=full_name(made.user_name, made.server_name))
     stored = []
-    for text in role_rules.server_token_scopes(scopes or await _server_role(tx)):
+    for text in role_rules.server_token_scopes(scopes):
         scope = scope_rules.parse(text)
         if scope.kind and scope.value is None:
             value = whose.resolve(scope.kind)
@@ -309,23 +333,7 @@ async def issue_server_token(
                 continue
             text = str(scope_rules.Scope(scope.base, scope.kind, value))  # noqa: PLW2901 - the same scope, resolved
         stored.append(text)
-    await revoke_server_tokens(tx, server_id=server_id, user_name=user_name)
-    # A resumed server comes back with the token it was started with.
-    await tx.execute(delete(schema.tokens).where(schema.tokens.c.hashed == hash_token(token)))
-    made = await tx.execute(
-        insert(schema.tokens),
-        {
-            "hashed": hash_token(token),
-            "prefix": token[:4],
-            "user_id": user_id,
-            "server_id": server_id,
-            "scopes": stored,
-            "note": f"Server at {url_path}",
-            "created": tx.now,
-        },
-    )
-    assert made.inserted_primary_key is not None
-    return TokenId(made.inserted_primary_key[0])
+    return stored
 
 
 async def _server_role(tx: "Transaction") -> Sequence[str]:
@@ -334,8 +342,12 @@ async def _server_role(tx: "Transaction") -> Sequence[str]:
     return found or ()
 
 
-async def revoke_server_tokens(tx: "Transaction", *, server_id: ServerId, user_name: str) -> None:
-    """Within the stop's transaction (unless the spawner will resume): the server's own token."""
-    gone = await tx.execute(delete(schema.tokens).where(schema.tokens.c.server_id == server_id))
+async def revoke_server_tokens(tx: "Transaction", servers: Mapping[ServerId, str]) -> None:
+    """Within the stops' transaction (unless the spawner will resume): the servers' own tokens, with owners' names."""
+    gone = await tx.execute(_FORGET_SERVERS, {"ids": list(servers)})
     if gone.rowcount:
-        tx.emit(Event(Kind.IDENTITY, user_name))
+        tx.emit(*(Event(Kind.IDENTITY, name) for name in servers.values()))
+
+
+_FORGET_HASHES = delete(schema.tokens).where(schema.tokens.c.hashed.in_(bindparam("hashes", expanding=True)))
+_FORGET_SERVERS = delete(schema.tokens).where(schema.tokens.c.server_id.in_(bindparam("ids", expanding=True)))

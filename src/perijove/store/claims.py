@@ -1,19 +1,18 @@
 """Claim, act, settle: how one replica, and no other, works on a server.
 
 A claim is one short transaction that chooses free rows, sets owner and expiry and adds one to `lease_epoch`.
-Whoever settles says which epoch it holds (`held`); if another has claimed since, the UPDATE finds no row and the
-result is dropped. A lease fences the row, not the world: what a frozen holder does to the world after it
-wakes is bounded by names (server id, generation) and undone by the orphan sweep.
+Whoever settles says which epoch it holds (`still_held`); if another has claimed since, the result is dropped. A lease
+fences the row, not the world: what a frozen holder does to the world after it wakes is bounded by names (server id,
+generation) and undone by the orphan sweep.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Integer, Row, Select, and_, bindparam, or_, select, tuple_, update
 
-from perijove.domain.errors import LeaseLost
 from perijove.domain.ids import LeaseEpoch, ServerId
 from perijove.domain.states import Desired, Observed
 from perijove.store.database import Store, Transaction
@@ -48,31 +47,41 @@ WORK = (
 )
 
 
-def _claimable(now: datetime, host: str | None) -> ColumnElement[bool]:
-    free = or_(servers.c.lease_expires.is_(None), servers.c.lease_expires < now)
-    mine = servers.c.host.is_(None) if host is None else or_(servers.c.host.is_(None), servers.c.host == host)
-    return and_(free, mine)
-
-
-def _asked(*conditions: ColumnElement[bool]) -> Select[Any]:
-    """Whether there is such a row that can be claimed. Asked all the time, so it is built once."""
-    host = bindparam("host", type_=servers.c.host.type)
-    mine = or_(servers.c.host.is_(None), servers.c.host == host)
-    free = or_(servers.c.lease_expires.is_(None), servers.c.lease_expires < _NOW)
-    return select(servers.c.id).where(*conditions, free, mine).limit(1)
-
-
 _NOW = bindparam("now", type_=servers.c.next_poll.type)
-_TODO = or_(*(and_(servers.c.desired == desired, servers.c.observed == observed) for desired, observed in WORK))
-_HAS_WORK = _asked(_TODO, or_(servers.c.next_attempt.is_(None), servers.c.next_attempt <= _NOW))
-_HAS_POLLS = _asked(servers.c.next_poll <= _NOW, servers.c.observed == Observed.RUNNING)
+_HOST = bindparam("host", type_=servers.c.host.type)
+_MOST = bindparam("most", type_=Integer)
+_TODO = and_(
+    or_(*(and_(servers.c.desired == desired, servers.c.observed == observed) for desired, observed in WORK)),
+    or_(servers.c.next_attempt.is_(None), servers.c.next_attempt <= _NOW),
+)
+_DUE = and_(
+    servers.c.next_poll <= bindparam("due", type_=servers.c.next_poll.type),
+    servers.c.observed == Observed.RUNNING,
+    servers.c.desired == Desired.RUNNING,
+)
+_CLAIMABLE = and_(
+    or_(servers.c.lease_expires.is_(None), servers.c.lease_expires < _NOW),
+    or_(servers.c.host.is_(None), servers.c.host == _HOST),
+)
+
+
+def _chosen(*conditions: ColumnElement[bool]) -> Select[Any]:
+    # Chosen, then written: MySQL has neither UPDATE … RETURNING nor LIMIT in a subquery. Between the two nobody
+    # writes, since a transaction is the only writer; a row that some other client holds is left for next time.
+    chosen = select(servers.c.id, servers.c.lease_epoch).where(*conditions).order_by(servers.c.id).limit(_MOST)
+    return chosen.with_for_update(skip_locked=True)
+
+
+# Built once: they are long, and asked all the time.
+_WORK, _POLLS = _chosen(_TODO, _CLAIMABLE), _chosen(_DUE, _CLAIMABLE)
+_HAS_WORK, _HAS_POLLS = (select(servers.c.id).where(which, _CLAIMABLE).limit(1) for which in (_TODO, _DUE))
 
 
 async def claim_work(store: Store, *, owner: str, host: str | None, limit: int) -> list[Lease]:
     """Take servers whose intent differs from what is observed. `host`: also those bound to this machine."""
     async with store.transaction() as tx:
-        due = or_(servers.c.next_attempt.is_(None), servers.c.next_attempt <= tx.now)
-        return await _claim(tx, and_(_TODO, due, _claimable(tx.now, host)), owner=owner, limit=limit)
+        rows = (await tx.execute(_WORK, {"now": tx.now, "host": host, "most": limit})).all()
+        return await _claim(tx, rows, owner=owner)
 
 
 async def claim_polls(
@@ -80,19 +89,11 @@ async def claim_polls(
 ) -> list[Lease]:
     """Take running servers whose poll is due, or will be within `ahead`: a batch costs the same for one as for many."""
     async with store.transaction() as tx:
-        due = and_(
-            servers.c.next_poll <= tx.now + ahead,
-            servers.c.observed == Observed.RUNNING,
-            servers.c.desired == Desired.RUNNING,
-        )
-        return await _claim(tx, and_(due, _claimable(tx.now, host)), owner=owner, limit=limit)
+        asked = {"now": tx.now, "due": tx.now + ahead, "host": host, "most": limit}
+        return await _claim(tx, (await tx.execute(_POLLS, asked)).all(), owner=owner)
 
 
-async def _claim(tx: Transaction, condition: ColumnElement[bool], *, owner: str, limit: int) -> list[Lease]:
-    # Chosen, then written: MySQL has neither UPDATE … RETURNING nor LIMIT in a subquery. Between the two nobody
-    # writes, since a transaction is the only writer; a row that some other client holds is left for next time.
-    chosen = select(servers.c.id, servers.c.lease_epoch).where(condition).order_by(servers.c.id).limit(limit)
-    rows = (await tx.execute(chosen.with_for_update(skip_locked=True))).all()
+async def _claim(tx: Transaction, rows: Sequence[Row[Any]], *, owner: str) -> list[Lease]:
     if rows:
         await tx.execute(
             update(servers)
@@ -112,12 +113,14 @@ async def has_polls(store: Store, *, host: str | None) -> bool:
 
 
 async def _any(store: Store, statement: Select[Any], host: str | None) -> bool:
+    now = store.now()
+    asked = {"now": now, "due": now, "host": host}
     async with store.read() as connection:
-        return (await connection.execute(statement, {"now": store.now(), "host": host})).first() is not None
+        return (await connection.execute(statement, asked)).first() is not None
 
 
 def held(lease: Lease) -> ColumnElement[bool]:
-    """The condition of every write under a lease."""
+    """As the condition of a write."""
     return and_(
         servers.c.id == lease.server_id,
         servers.c.lease_epoch == lease.epoch,
@@ -134,12 +137,27 @@ def _held(leases: Sequence[Lease]) -> ColumnElement[bool]:
     )
 
 
-async def settle(tx: Transaction, lease: Lease, values: dict[str, Any], *, release: bool) -> None:
-    """Write what was observed, if the lease still holds. Raises `LeaseLost`; the caller's transaction rolls back."""
+def holds(lease: Lease, row: Row[Any] | None) -> bool:
+    return row is not None and (row.lease_epoch, row.lease_owner) == (lease.epoch, lease.owner)
+
+
+async def still_held(tx: Transaction, leases: Sequence[Lease]) -> dict[ServerId, Row[Any]]:
+    """Those of them that hold until this transaction ends, with what is wanted of their servers."""
+    rows = {row.id: row for row in await tx.execute(_WANTED, {"ids": [lease.server_id for lease in leases]})}
+    return {lease.server_id: rows[lease.server_id] for lease in leases if holds(lease, rows.get(lease.server_id))}
+
+
+async def settle(tx: Transaction, results: Sequence[tuple[ServerId, Mapping[str, Any]]], *, release: bool) -> None:
+    """Write what was observed of servers whose leases `still_held` named in this transaction, the same columns each."""
     free = {"lease_owner": None, "lease_expires": None} if release else {"lease_expires": tx.now + LEASE}
-    result = await tx.execute(update(servers).where(held(lease)).values(values | free))
-    if result.rowcount != 1:
-        raise LeaseLost(f"server {lease.server_id}, epoch {lease.epoch}")
+    await tx.execute(_SETTLE, [{"row_id": server_id, **values, **free} for server_id, values in results])
+
+
+_WANTED = select(
+    servers.c.id, servers.c.desired, servers.c.generation, servers.c.lease_epoch, servers.c.lease_owner
+).where(servers.c.id.in_(bindparam("ids", expanding=True)))
+# The columns are those of the parameters.
+_SETTLE = update(servers).where(servers.c.id == bindparam("row_id"))
 
 
 async def renew(store: Store, leases: Sequence[Lease]) -> set[ServerId]:
