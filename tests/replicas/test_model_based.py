@@ -51,7 +51,7 @@ MUTATIONS = {
     ),
     "not counting servers": (
         "perijove.services.spawn_limits.check",
-        _nothing,
+        _forgets_nothing,
         ("start", "add_users"),
         "servers start at once|servers are active",
     ),

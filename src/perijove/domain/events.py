@@ -12,6 +12,9 @@ from typing import Any
 class Kind(StrEnum):
     # key = server id. The row's desired, observed, url or existence changed.
     SERVER = "server"
+    # The same, of a server that has no route: it is asked for, or on its way up. Proxies need not hear of it, and most
+    # of what is told in a storm of starts is this.
+    STARTING = "starting"
     # key = server id. A progress event was appended.
     PROGRESS = "progress"
     # key = user name, "service:<name>", or "*" (roles, groups): cached identities of it are stale.

@@ -71,7 +71,7 @@ class Reconciler:
             await self._give_back()
 
     async def _work(self) -> None:
-        with self.hub.bus.subscribe(Kind.SERVER) as changes:
+        with self.hub.bus.subscribe(Kind.SERVER, Kind.STARTING) as changes:
             while True:
                 room = CONCURRENCY - len(self._running)
                 if room > 0 and await claims.has_work(self.hub.store, host=self._host):
@@ -189,7 +189,7 @@ class Reconciler:
 
     async def _notice(self) -> None:
         """Tell a running start that nobody wants it any more."""
-        with self.hub.bus.subscribe(Kind.SERVER) as changes:
+        with self.hub.bus.subscribe(Kind.SERVER, Kind.STARTING) as changes:
             while True:
                 heard = await changes.take(IDLE_SECONDS * 2)
                 starts = {number: running for number, running in self._running.items() if running.starting}

@@ -82,6 +82,8 @@ class Polled:
 
 async def poll_batch(hub: HubContext, leases: list[Lease]) -> float | None:
     """Poll all; give the living back in one write, end the dead one by one. The shortest interval they wish for."""
+    if not leases:  # another hub was first
+        return None
     faults.hit("poll.claimed")
     gate = asyncio.Semaphore(CONCURRENCY)
 

@@ -122,7 +122,7 @@ class IdentityCache:
             self.forget(EVERYONE)
         elif event.kind is Kind.IDENTITY:
             self.forget(event.key)
-        elif event.kind is Kind.SERVER:
+        elif event.kind in {Kind.SERVER, Kind.STARTING}:
             # What was rendered shows the owner's servers.
             for hashed in self._credentials_of.get(event.data.get("user", ""), ()):
                 self._credentials[hashed].rendered.clear()

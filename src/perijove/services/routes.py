@@ -99,10 +99,16 @@ async def _service_routes(hub: HubContext, connection: AsyncConnection, names: s
 
 async def latest_revision(hub: HubContext) -> int:
     """Of the last change to any route; 0 when it is too long ago to be remembered."""
-    kinds = outbox.c.kind.in_([Kind.SERVER, Kind.ROUTE])
-    statement = select(outbox.c.revision).where(kinds).order_by(outbox.c.revision.desc()).limit(1)
     async with hub.store.read() as connection:
-        return int((await connection.execute(statement)).scalar() or 0)
+        return int((await connection.execute(_LATEST)).scalar() or 0)
+
+
+_LATEST = (
+    select(outbox.c.revision)
+    .where(outbox.c.kind.in_([Kind.SERVER, Kind.ROUTE]))
+    .order_by(outbox.c.revision.desc())
+    .limit(1)
+)
 
 
 async def events_since(hub: HubContext, since: int) -> list[Event] | None:

@@ -80,7 +80,8 @@ def query(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 
 def from_row(row: Row[Any]) -> ServerRow:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented mapping view
+    """`row` may have more than `COLUMNS`."""
+    values = {name: row._mapping[name] for name in _FIELDS}  # noqa: SLF001 - SQLAlchemy's documented mapping view
     values["desired"], values["observed"] = Desired(values["desired"]), Observed(values["observed"])
     values["phase"] = Phase(values["phase"])
     return ServerRow(**values)

@@ -100,9 +100,8 @@ async def _write(hub: "HubContext", steps: Sequence[Step], answer: Answer[Intent
         for step, _, change in decided:
             if change.event is not None:
                 append_event(tx, step.row, change.event)
-            if change.failed is not None:
-                limit = hub.options.consecutive_failure_limit
-                await spawn_limits.note_outcome(tx, limit=limit, failed=change.failed)
+        outcomes = [change.failed for _, _, change in decided if change.failed is not None]
+        await spawn_limits.note_outcomes(tx, limit=hub.options.consecutive_failure_limit, failed=outcomes)
         tx.committed.append(partial(answer, results))
 
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Select, bindparam, delete, insert, select, update
 
 from perijove.domain import names
 from perijove.domain.errors import Conflict, Forbidden, Invalid, NotFound
@@ -24,7 +24,7 @@ from perijove.services import spawn_limits
 from perijove.services.audit import record
 from perijove.services.context import HubContext
 from perijove.services.refresh import refresh_user
-from perijove.services.server_rows import ServerRow, find, fresh_row
+from perijove.services.server_rows import COLUMNS, ServerRow, find, fresh_row, from_row
 from perijove.services.share_visitors import forget_visitors
 from perijove.store.database import Transaction
 from perijove.store.schema import server_events, servers, shares, users
@@ -90,14 +90,21 @@ class _Wanted:
 
 async def _want_running(hub: HubContext, wanted: _Wanted, tx: Transaction) -> tuple[StartOutcome, ServerRow]:
     user, name = wanted.user, wanted.name
-    row = await find(tx.connection, user, name)
+    limits = spawn_limits.limits_of(hub)
+    found = (await tx.execute(_start(limits), {"user": user, "server": name})).first()
+    if found is None:
+        raise NotFound(f"No such user: {user!r}.")
+    row = None if found.id is None else from_row(found)
     if row is not None and row.desired is Desired.RUNNING:
         running = row.observed is Observed.RUNNING
         return (StartOutcome.ALREADY_RUNNING if running else StartOutcome.ALREADY_PENDING), row
-    user_id = row.user_id if row else await _user_id(tx, user)
     if row is not None and row.desired is Desired.DELETED:
         raise Conflict(f"Server {row.full_name!r} is being deleted.")
-    await spawn_limits.check(hub, tx, user_name=user, user_id=user_id, name=name, exists=row is not None)
+    if name and row is None:
+        await spawn_limits.check_name(hub, tx, user_name=user, user_id=found.owner_id, name=name)
+    elif name and not hub.options.allow_named_servers:
+        raise Invalid("Named servers are not enabled.", field="name")
+    spawn_limits.check(limits, found, tx.now)
     values: dict[str, Any] = {
         "desired": Desired.RUNNING,
         "generation": row.generation + 1 if row else 1,
@@ -113,7 +120,7 @@ async def _want_running(hub: HubContext, wanted: _Wanted, tx: Transaction) -> tu
     if wanted.display_name:
         values["display_name"] = names.clean_display_name(wanted.display_name)
     if row is None:
-        row = await _create(tx, user_id, user, name, **values)
+        row = await _create(tx, found.owner_id, user, name, **values)
     else:
         await tx.execute(update(servers).where(servers.c.id == row.id).values(values))
         await tx.execute(delete(server_events).where(server_events.c.server_id == row.id))
@@ -122,6 +129,15 @@ async def _want_running(hub: HubContext, wanted: _Wanted, tx: Transaction) -> tu
     await record(tx, "server.start", actor=wanted.actor, subject=row.full_name, address=wanted.address)
     tx.emit(changed(row))
     return StartOutcome.STARTED, row
+
+
+@cache
+def _start(limits: spawn_limits.Limits) -> Select[Any]:
+    """All that a request for a start depends on, in one look: a storm of them waits for the one writer."""
+    owner = users.c.id.label("owner_id")
+    joined = users.outerjoin(servers, (servers.c.user_id == users.c.id) & (servers.c.name == bindparam("server")))
+    asked = select(owner, *COLUMNS, *spawn_limits.counts(limits)).select_from(joined)
+    return asked.where(users.c.name == bindparam("user"))
 
 
 async def request_stop(
@@ -276,7 +292,7 @@ async def _refresh(hub: HubContext, user: str) -> None:
 def changed(row: ServerRow) -> Event:
     """What wakes those who watch this server. `row` as it is written: it spares many of them to look."""
     said = {"user": row.user_name, "name": row.name, "pending": row.pending, "generation": row.generation}
-    return Event(Kind.SERVER, str(row.id), said)
+    return Event(Kind.STARTING if row.pending == "spawn" else Kind.SERVER, str(row.id), said)
 
 
 async def _user_id(tx: Transaction, user: str) -> UserId:

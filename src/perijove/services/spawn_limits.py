@@ -4,13 +4,15 @@ Counting in the writing transaction makes the limits exact across replicas: the 
 writer at a time see and take the last place. Each count is one look into an index.
 """
 
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cache
 from inspect import isawaitable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, literal, null, select, update
 
 from perijove.domain import names
 from perijove.domain.errors import Invalid, LimitReached
@@ -27,35 +29,61 @@ FAILURE_PAUSE = timedelta(seconds=60)
 _FAILURES = "consecutive_failures"
 
 
-async def check(hub: HubContext, tx: Transaction, *, user_name: str, user_id: int, name: str, exists: bool) -> None:
-    """Raises `Invalid` or `LimitReached` when the start must not be."""
-    if name and not exists:
-        await check_name(hub, tx, user_name=user_name, user_id=user_id, name=name)
-    elif name and not hub.options.allow_named_servers:
-        raise Invalid("Named servers are not enabled.", field="name")
-    limits = hub.options
-    if limits.consecutive_failure_limit:
-        await _check_failures(tx, limits.consecutive_failure_limit)
-    if limits.concurrent_spawn_limit:
-        # One that still stops starts as soon as it has.
-        on_the_way = (Observed.STOPPED, Observed.STARTING, Observed.STOPPING)
-        pending = await _count(tx, on_the_way, desired=Desired.RUNNING)
-        if pending >= limits.concurrent_spawn_limit:
-            metrics.spawn_refused("throttled")
-            # Spread those who come back; the id is as good as a random number and repeatable.
-            raise LimitReached(
-                "Too many users are starting servers right now. Try again shortly.",
-                retry_after_seconds=30 + user_id % 31,
-            )
-    if limits.active_server_limit:
-        wanted = await _count(tx, (Observed.STOPPED,), desired=Desired.RUNNING)
-        there = await _count(tx, (Observed.STARTING, Observed.RUNNING, Observed.STOPPING))
-        if wanted + there >= limits.active_server_limit:
-            metrics.spawn_refused("too-many-users")
-            raise LimitReached(
-                "The number of active servers has reached this hub's limit. Try again in a few minutes.",
-                retry_after_seconds=300,
-            )
+class Limits(NamedTuple):
+    """0: no limit."""
+
+    failures: int
+    spawning: int
+    active: int
+
+
+def limits_of(hub: HubContext) -> Limits:
+    options = hub.options
+    return Limits(
+        options.consecutive_failure_limit or 0, options.concurrent_spawn_limit or 0, options.active_server_limit or 0
+    )
+
+
+@cache
+def counts(limits: Limits) -> tuple[ColumnElement[Any], ...]:
+    """What `check` looks at, to be read in the query that finds the server: each but one look into an index."""
+    # One that still stops starts as soon as it has.
+    on_the_way = (Observed.STOPPED, Observed.STARTING, Observed.STOPPING)
+    there = (Observed.STARTING, Observed.RUNNING, Observed.STOPPING)
+    failures = select(meta.c.value).where(meta.c.key == _FAILURES).scalar_subquery()
+    pending = _count(on_the_way, (Desired.RUNNING,))
+    # Naming every value keeps the search inside the (desired, observed) index.
+    active = _count((Observed.STOPPED,), (Desired.RUNNING,)) + _count(there, tuple(Desired))
+    return (
+        (failures if limits.failures else null()).label("limit_failures"),
+        (pending if limits.spawning else literal(0)).label("limit_pending"),
+        (active if limits.active else literal(0)).label("limit_active"),
+    )
+
+
+def _count(observed: tuple[Observed, ...], desired: tuple[Desired, ...]) -> ColumnElement[int]:
+    counted = servers.alias()
+    statement = select(func.count()).where(counted.c.observed.in_(observed), counted.c.desired.in_(desired))
+    return statement.scalar_subquery()
+
+
+def check(limits: Limits, found: Row[Any], now: datetime) -> None:
+    """Raises `LimitReached` when nobody may start one more server; `found` has `counts`."""
+    if limits.failures:
+        _check_failures(limits.failures, _decoded(found.limit_failures), now)
+    if limits.spawning and found.limit_pending >= limits.spawning:
+        metrics.spawn_refused("throttled")
+        # Spread those who come back; the id is as good as a random number and repeatable.
+        raise LimitReached(
+            "Too many users are starting servers right now. Try again shortly.",
+            retry_after_seconds=30 + found.owner_id % 31,
+        )
+    if limits.active and found.limit_active >= limits.active:
+        metrics.spawn_refused("too-many-users")
+        raise LimitReached(
+            "The number of active servers has reached this hub's limit. Try again in a few minutes.",
+            retry_after_seconds=300,
+        )
 
 
 async def check_name(hub: HubContext, tx: Transaction, *, user_name: str, user_id: int, name: str) -> None:
@@ -86,21 +114,9 @@ async def _hook_user(tx: Transaction, user_id: int) -> HookUser:
     return HookUser(user.name, user.admin, tuple(GroupName(name) for name in (await tx.execute(member)).scalars()))
 
 
-async def _count(tx: Transaction, observed: tuple[Observed, ...], *, desired: Desired | None = None) -> int:
-    statement = select(func.count()).where(servers.c.observed.in_(observed))
-    # Naming every value keeps the search inside the (desired, observed) index.
-    statement = (
-        statement.where(servers.c.desired == desired)
-        if desired
-        else statement.where(servers.c.desired.in_(list(Desired)))
-    )
-    return int((await tx.execute(statement)).scalar_one())
-
-
-async def _check_failures(tx: Transaction, limit: int) -> None:
-    record = await _failures(tx)
+def _check_failures(limit: int, record: Mapping[str, Any], now: datetime) -> None:
     if record["count"] >= limit:
-        left = record["at"] + FAILURE_PAUSE.total_seconds() - tx.now.timestamp()
+        left = record["at"] + FAILURE_PAUSE.total_seconds() - now.timestamp()
         if left > 0:
             raise LimitReached(
                 f"The last {record['count']} server starts failed, so starts pause for a moment. "
@@ -109,22 +125,25 @@ async def _check_failures(tx: Transaction, limit: int) -> None:
             )
 
 
-async def note_outcome(tx: Transaction, *, limit: int, failed: bool) -> None:
+async def note_outcomes(tx: Transaction, *, limit: int, failed: Sequence[bool]) -> None:
     """Count failures in a row; a good start ends the row. Nothing is written when no limit is set."""
-    if not limit:
+    if not limit or not failed:
         return
-    record = await _failures(tx)
-    if not failed:
-        if record["count"]:
-            await tx.execute(delete(meta).where(meta.c.key == _FAILURES))
-        return
-    value = msgspec.json.encode({"count": record["count"] + 1, "at": tx.now.timestamp()}).decode()
-    if record["count"]:
+    before = _decoded((await tx.execute(_READ_FAILURES)).scalar())["count"]
+    count = before
+    for bad in failed:
+        count = count + 1 if bad else 0
+    value = msgspec.json.encode({"count": count, "at": tx.now.timestamp()}).decode()
+    if before and not count:
+        await tx.execute(delete(meta).where(meta.c.key == _FAILURES))
+    elif before and any(failed):
         await tx.execute(update(meta).where(meta.c.key == _FAILURES).values(value=value))
-    else:
+    elif count:
         await tx.execute(insert(meta), {"key": _FAILURES, "value": value})
 
 
-async def _failures(tx: Transaction) -> dict[str, Any]:
-    value = (await tx.execute(select(meta.c.value).where(meta.c.key == _FAILURES))).scalar()
+_READ_FAILURES = select(meta.c.value).where(meta.c.key == _FAILURES)
+
+
+def _decoded(value: str | None) -> Mapping[str, Any]:
     return msgspec.json.decode(value) if value else {"count": 0, "at": 0.0}

@@ -65,15 +65,10 @@ class Routes:
                 return
             last = max((event.revision for event in missed), default=since)
             yield await self._line(missed, last)
-            said = self.hub.clock.monotonic()
             while True:
                 taken = await subscription.take(KEEP_ALIVE_SECONDS)
                 if self.hub.bus.closed or any(isinstance(item, Lagged) for item in taken):
                     return
-                now = self.hub.clock.monotonic()
-                if taken and all(map(_changes_nothing, taken)) and now - said < KEEP_ALIVE_SECONDS:
-                    continue
-                said = now
                 # The outbox, not the hint, says what happened: complete, in order, from any replica.
                 events = await table.events_since(self.hub, last)
                 if events is None:
@@ -96,11 +91,6 @@ class Routes:
         aware = {prefix: at if at.tzinfo else at.replace(tzinfo=UTC) for prefix, at in times.items()}
         await activity.report_routes(self.hub, aware)
         return Response(status_code=200)
-
-
-def _changes_nothing(item: Event | Lagged) -> bool:
-    """A server that starts had no route before, nor has it one yet: most of what is told in a storm of starts."""
-    return isinstance(item, Event) and item.kind is Kind.SERVER and item.data.get("pending") == "spawn"
 
 
 async def _resumed(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
