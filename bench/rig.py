@@ -24,7 +24,7 @@ from perijove.testing.npm import chp_command
 HERE = Path(__file__).parent
 HUB_CPU = "0"
 LOAD_CPU = "1"
-START_SECONDS = 60
+START_SECONDS = 120
 POLL_SECONDS = 0.002
 SETTLE_SECONDS = 60
 SETTLED_PERCENT = 10
