@@ -13,7 +13,7 @@ from perijove.domain.states import Desired, Observed
 from perijove.lib.log import get_logger
 from perijove.services.audit import record
 from perijove.services.share_visitors import forget_visitors
-from perijove.services.user_facts import user_facts
+from perijove.services.user_facts import facts_of, user_facts
 from perijove.services.user_list import ServerFacts, UserPage, UserQuery, UserRow, get_user, list_users, users_named
 from perijove.store import schema
 
@@ -88,9 +88,12 @@ async def existing(tx: "Transaction", names: Sequence[str]) -> set[str]:
 
 async def _tell_authenticator(hub: "HubContext", made: Sequence[UserRow]) -> None:
     """`add_user` for each. Those it refuses are taken back: the next try must meet it again."""
+    facts = await facts_of(hub, [user.id for user in made])
     for user in made:
+        if user.id not in facts:  # deleted meanwhile
+            continue
         try:
-            await hub.authenticator.user_added(await user_facts(hub, user.id))
+            await hub.authenticator.user_added(facts[user.id])
         except Exception as error:
             log.exception("add_user_failed", user=user.name)
             async with hub.store.transaction() as tx:
