@@ -19,7 +19,7 @@ from typing import Any
 
 import aiohttp
 
-from perijove.domain.errors import HubError, SpawnFailed
+from perijove.domain.errors import HubError, LeaseLost, SpawnFailed
 from perijove.domain.ids import UserId
 from perijove.domain.ports import Spawner
 from perijove.domain.states import Desired, Observed, Phase
@@ -199,8 +199,10 @@ class Start:
         log.info("server started", user=row.user_name, server=row.name, url=url)
 
     async def _relay_progress(self, row: ServerRow, spawner: Spawner) -> None:
-        async for event in spawner.progress():
-            await self.operation.tell(row, {key: value for key, value in event.items() if key != "ready"})
+        # Without the lease there is nobody to tell; the start finds out by what it writes next.
+        with contextlib.suppress(LeaseLost):
+            async for event in spawner.progress():
+                await self.operation.tell(row, {key: value for key, value in event.items() if key != "ready"})
 
     async def _cancel(self, row: ServerRow, spawner: Spawner) -> None:
         await self.operation.hold()
