@@ -25,7 +25,7 @@ from perijove.store.database import Store, Transaction
 from perijove.testing.model.loop import Process, current
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-# The lease under which this task acts, "server:epoch"; known to the triggers of SQLite.
+# The leases under which this task acts, "server:epoch server:epoch"; known to the triggers of SQLite.
 acting: ContextVar[str] = ContextVar("model_acting", default="")
 _BUSY_SECONDS = 0.01
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -23,8 +24,10 @@ from perijove.services.activity import ActivityBuffer
 from perijove.services.auth_state import Crypt
 from perijove.services.context import HubContext
 from perijove.services.identity_cache import IdentityCache
+from perijove.services.server_steps import Intent, Step
 from perijove.services.signing import Signer
 from perijove.store.database import Store
+from perijove.store.gathering import Answer, Gathering, Write
 from perijove.store.tail import tail_forever
 from perijove.testing.fake_authenticator import FakeAuthenticator
 from perijove.testing.model.database import ModelClock, ModelStore, acting, url_for
@@ -33,12 +36,15 @@ from perijove.testing.model.network import ModelHubs, Place, Way
 from perijove.testing.model.world import Http, Machines, ModelSpawnerHost
 
 
-class ModelReconciler(Reconciler):
-    """Says to the database under which lease it acts."""
+class ModelSteps(Gathering[Step, Intent]):
+    """Says to the database under which leases it acts."""
 
-    async def _operate(self, operation: Any, row: Any, *, starting: bool) -> None:
-        acting.set(f"{operation.lease.server_id}:{operation.lease.epoch}")
-        await super()._operate(operation, row, starting=starting)
+    async def add(self, item: Step, write: Write[Step, Intent]) -> Intent:
+        async def telling(steps: Sequence[Step], answer: Answer[Intent]) -> None:
+            acting.set(" ".join(f"{step.lease.server_id}:{step.lease.epoch}" for step in steps))
+            await write(steps, answer)
+
+        return await super().add(item, telling)
 
 
 @dataclass
@@ -78,7 +84,7 @@ async def run_hub(hub: Hub, place: Place, url: str, machines: Machines, options:
     hub.ready = True
     try:
         await asyncio.gather(
-            ModelReconciler(context, Http(machines)).run(),  # type: ignore[arg-type]  # the part that it uses
+            Reconciler(context, Http(machines)).run(),  # type: ignore[arg-type]  # the part that it uses
             run_chores(context),
             presence.beat_forever(context),
             activity.flush_forever(context),
@@ -98,6 +104,7 @@ def _context(
     return HubContext(
         options=replace(HubOptions(data_dir=Path(), allow_named_servers=True), **options),
         store=store,
+        steps=ModelSteps(),
         bus=bus,
         clock=clock,
         authenticator=FakeAuthenticator(),
