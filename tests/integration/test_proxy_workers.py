@@ -14,6 +14,7 @@ import msgspec
 import psutil
 import pytest
 
+from perijove.cli.listening import free_port
 from perijove.proxy.options import ProxyLimits, ProxyOptions, TLSOptions
 from perijove.proxy.systemd import activated
 from perijove.proxy.worker_wire import text_of
@@ -153,9 +154,7 @@ async def test_a_worker_that_dies_is_replaced_and_nobody_is_turned_away(tmp_path
 
 async def test_metrics_and_activity_of_workers_are_added_up(tmp_path):
     """A scrape asks them all, so what has been answered is in it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     async with fake_hub() as hub, target(ok) as url:
         hub.change({"/user/al/": url})
         options = {"hub_urls": [hub.url], "token": hub.token, "workers": 2, "metrics_listen": ("127.0.0.1", port)}
@@ -356,9 +355,7 @@ def test_only_what_was_passed_to_this_process_is_taken(monkeypatch):
 
 async def test_systemd_starts_the_command_on_its_socket(tmp_path):
     """`systemd-socket-activate`, as systemd itself would: the command is run by the first connection."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     async with fake_hub() as hub:
         command = (sys.executable, "-P", "-m", "perijove.cli", "proxy", "--hub-url", hub.url)
         try:

@@ -9,7 +9,6 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
+from perijove.cli.listening import free_port
 from perijove.testing.npm import installed
 
 VERSION = "9.13.3"
@@ -33,7 +33,7 @@ async def oidc_provider(redirect_uri: str) -> AsyncIterator[str]:
     # node resolves packages from the directory of the script.
     script = cache / f"provider-{os.getpid()}.mjs"
     shutil.copyfile(_SCRIPT, script)
-    port = _free_port()
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         "node", str(script), str(port), redirect_uri, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT
     )
@@ -54,12 +54,6 @@ async def oidc_provider(redirect_uri: str) -> AsyncIterator[str]:
         if said is not None:
             await said
         script.unlink()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def log_in(browser: aiohttp.ClientSession, url: str, account: str) -> aiohttp.ClientResponse:
