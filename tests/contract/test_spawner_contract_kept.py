@@ -167,11 +167,18 @@ async def test_two_at_once_do_not_share_an_instance(make, telling):
 def test_so_many_are_kept_and_who_is_not_asked_for_any_more_makes_room(monkeypatch):
     monkeypatch.setattr(kept, "MAX_KEPT", 2)
     instances = KeptInstances()
-    specs = [spec(id=number) for number in range(4)]
-    for number in range(3):
-        instances.put(specs[number], f"plugin {number}", now=number)
-    assert [instances.take(specs[number]) for number in range(3)] == ["plugin 0", "plugin 1", None]
-    instances.put(specs[0], "plugin 0", now=10)
-    instances.put(specs[1], "plugin 1", now=20)
-    instances.put(specs[3], "plugin 3", now=10 + kept.STALE_SECONDS)
-    assert [instances.take(specs[number]) for number in (0, 1, 3)] == [None, "plugin 1", "plugin 3"]
+
+    def put(number, now):
+        instances.put(spec(id=number), number, now)
+
+    def taken(*numbers):
+        found = [instances.take(spec(id=number)) for number in numbers]
+        return [one and one.plugin for one in found]
+
+    for number in (1, 2, 3):
+        put(number, now=number)
+    assert taken(1, 2, 3) == [1, 2, None]
+    put(1, now=10)
+    put(2, now=20)
+    put(4, now=10 + kept.STALE_SECONDS)
+    assert taken(1, 2, 4) == [None, 2, 4]

@@ -167,10 +167,12 @@ def spawner_row(spec: ServerSpec, user: HostedUser, base_url: str) -> orm.Spawne
     return row
 
 
-def set_times(plugin: Any, spec: ServerSpec) -> None:
+def set_times(plugin: Any, before: ServerSpec, now: ServerSpec) -> None:
     """What moved since the instance was built, and nothing else did."""
-    plugin.orm_spawner.last_activity = naive(spec.last_activity)
-    plugin.user.orm_user.last_activity = naive(spec.user.last_activity)
+    if before.last_activity != now.last_activity:
+        plugin.orm_spawner.last_activity = naive(now.last_activity)
+    if before.user.last_activity != now.user.last_activity:
+        plugin.user.orm_user.last_activity = naive(now.user.last_activity)
 
 
 def server_row(url: str, base_url: str) -> orm.Server:

@@ -93,11 +93,12 @@ class ClassHost:
         # Whoever sees all servers at once seldom polls one, and a pod's description is large.
         if issubclass(self._class, Watched):
             return self._hosted(self._set_up(spec), spec)
-        plugin = self._kept.take(spec)
-        if plugin is None:
+        kept = self._kept.take(spec)
+        if kept is None:
             plugin = self._set_up(spec)
         else:
-            facades.set_times(plugin, spec)
+            plugin = kept.plugin
+            facades.set_times(plugin, kept.spec, spec)
             self._set_lease(plugin, spec)
         return self._hosted(plugin, spec, keep=lambda: self._kept.put(spec, plugin, time.monotonic()))
 
@@ -112,12 +113,12 @@ class ClassHost:
             ) from exc
 
     def _hosted(self, plugin: Any, spec: ServerSpec, *, keep: Callable[[], None] | None = None) -> HostedSpawner:
-        prefix = server_prefix(self._facts.base_url, spec.user.name, spec.name)
+        base = self._facts.base_url
         return HostedSpawner(
             plugin,
             spec,
             authenticator=self._authenticator,
-            new_server=lambda: facades.server_row("", prefix),
+            new_server=lambda: facades.server_row("", server_prefix(base, spec.user.name, spec.name)),
             live=self.live,
             keep=keep,
         )

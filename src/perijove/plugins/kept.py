@@ -22,7 +22,8 @@ STALE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class Kept:
+    # As it last was.
     spec: ServerSpec
     plugin: Any
     at: float
@@ -32,12 +33,12 @@ class KeptInstances:
     """By server. The one that was put in last is the last in the dictionary."""
 
     def __init__(self) -> None:
-        self._kept: dict[ServerId, _Kept] = {}
+        self._kept: dict[ServerId, Kept] = {}
 
-    def take(self, spec: ServerSpec) -> Any | None:
+    def take(self, spec: ServerSpec) -> Kept | None:
         """The instance for this very server, which is the caller's until it is put back."""
         kept = self._kept.pop(spec.id, None)
-        return kept.plugin if kept is not None and is_same(kept.spec, spec) else None
+        return kept if kept is not None and is_same(kept.spec, spec) else None
 
     def put(self, spec: ServerSpec, plugin: Any, now: float) -> None:
         """When there is no room it goes, unless somebody else's is stale: who came later would be gone before their
@@ -48,7 +49,7 @@ class KeptInstances:
             if now - self._kept[oldest].at < STALE_SECONDS:
                 return
             del self._kept[oldest]
-        self._kept[spec.id] = _Kept(spec, plugin, now)
+        self._kept[spec.id] = Kept(spec, plugin, now)
 
     def drop(self, server_id: ServerId) -> None:
         self._kept.pop(server_id, None)

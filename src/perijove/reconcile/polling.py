@@ -85,12 +85,6 @@ async def poll_batch(hub: HubContext, leases: list[Lease]) -> float | None:
     if not leases:  # another hub was first
         return None
     faults.hit("poll.claimed")
-    gate = asyncio.Semaphore(CONCURRENCY)
-
-    async def one(lease: Lease, row: ServerRow, user: UserFacts) -> Polled:
-        async with gate:
-            return await _poll(hub, lease, row, user)
-
     polled: list[Polled] = []
     unseen: list[Lease] = []
     for lease in leases:
@@ -100,7 +94,16 @@ async def poll_batch(hub: HubContext, leases: list[Lease]) -> float | None:
         else:
             polled.append(Polled(lease, None, seconds))
     if unseen:
-        polled += await asyncio.gather(*(one(*each) for each in await _read(hub, unseen)))
+        # A task for each of so many at once, not for each server: most polls are over before a task has begun.
+        turns = iter(await _read(hub, unseen))
+
+        async def take_turns() -> None:
+            for lease, row, user in turns:
+                polled.append(await _poll(hub, lease, row, user))
+                # Spawners seldom wait. Whoever else is on the event loop is not to wait for all of them.
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*(take_turns() for _ in range(min(CONCURRENCY, len(unseen)))))
     faults.hit("poll.polled")
     alive = [result for result in polled if result.end is None]
     interval = None
