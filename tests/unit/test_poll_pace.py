@@ -10,9 +10,10 @@ def asked(pace, seconds, step=1):
     return [now for now in range(0, seconds, step) if pace.is_time(now)]
 
 
-def test_until_plug_ins_have_said_how_often_everybody_is_polled_when_they_are_due():
+def test_until_plug_ins_have_said_how_often_nobody_is_polled_before_they_are_due():
+    """A hub that has just started has spread its first polls over some seconds."""
     pace = Pace()
-    assert asked(pace, 5) == [0, 1, 2, 3, 4]
+    assert asked(pace, 10) == [0, 3, 6, 9]
     assert pace.ahead == timedelta(0)
 
 

@@ -45,13 +45,14 @@ class Pace:
     """How often to ask who is to be polled. By the interval that plug-ins wish for, as the last batch told it."""
 
     def __init__(self) -> None:
-        # Nobody has told: everybody is polled when they are due.
-        self._interval_seconds = 0.0
+        # What most wish for, and nobody yet: none is polled before they are due.
+        self._interval_seconds = DEFAULT_INTERVAL_SECONDS
+        self._told = False
         self._next = 0.0
 
     @property
     def ahead(self) -> timedelta:
-        return min(timedelta(seconds=self._interval_seconds * _AHEAD), _LONGEST_AHEAD)
+        return min(timedelta(seconds=self._interval_seconds * _AHEAD), _LONGEST_AHEAD) if self._told else timedelta()
 
     def is_time(self, monotonic: float) -> bool:
         """True at most once in a while, until `hurry`."""
@@ -63,7 +64,7 @@ class Pace:
     def polled(self, interval_seconds: float | None) -> None:
         """None: nobody in the batch lives, whose wish would count."""
         if interval_seconds is not None:
-            self._interval_seconds = interval_seconds
+            self._interval_seconds, self._told = interval_seconds, True
 
     def hurry(self) -> None:
         """Somebody became due who was not."""
