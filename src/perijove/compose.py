@@ -26,7 +26,7 @@ from perijove.config.options import HubOptions
 from perijove.domain.ports import Authenticator, SpawnerHost
 from perijove.domain.rates import Rates
 from perijove.domain.scopes import Catalogue
-from perijove.lib import metrics
+from perijove.lib import allocation, metrics
 from perijove.lib.clock import SystemClock
 from perijove.lib.log import get_logger
 from perijove.plugins.authenticator import HostedAuthenticator
@@ -263,6 +263,7 @@ async def serve_hub(
             # What exists now lives as long as the process: the collector need not walk it again, which
             # is what the peer spends its slowest percent of requests on.
             gc.collect()
+            allocation.give_back()
             gc.freeze()
             metrics.hub_startup_duration.observe(clock.monotonic() - began)
             announced = ready(hub)

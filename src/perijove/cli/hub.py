@@ -74,10 +74,14 @@ def hub(
     Several hubs may run on one database; each answers for all.
     """
     from perijove.cli.compiling import compile_files, show_notes
+    from perijove.lib import allocation
     from perijove.lib.log import configure
+    from perijove.lib.plain_tracebacks import load_mako
 
     # What a start loads stays: collections in between only walk it again (a tenth of the start).
     gc.disable()
+    allocation.use_one_arena()
+    load_mako()
     control = Control.attach()
     _watch_faults()
     compiled = compile_files(

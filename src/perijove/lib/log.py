@@ -11,7 +11,7 @@ from collections.abc import MutableMapping
 from contextvars import ContextVar
 from typing import Any
 
-import structlog
+from perijove.lib.plain_tracebacks import structlog
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 
