@@ -141,7 +141,8 @@ def user_facade(
         cookie_id="",
     )
     row.groups = [orm.Group(name=name, properties={}) for name in user.groups]
-    facade = HostedUser(row, dict(settings), db=NoDatabase())
+    # The same for all users, as in JupyterHub.
+    facade = HostedUser(row, settings, db=NoDatabase())
     facade._auth_state = user.auth_state  # noqa: SLF001 - its own attribute; a public one would land on the row
     facade._load_auth_state = load_auth_state  # noqa: SLF001 - as above
     return facade

@@ -156,6 +156,8 @@ def engine(url: URL, *, pool_size: int, writer: bool, options: Mapping[str, Any]
             "async_creator": lambda: sqlite.connect(path),
             "pool_reset_on_return": None,
             "pool_timeout": sqlite.BUSY_TIMEOUT_SECONDS,
+            # Each is a thread with pages of the file in memory: while one suffices, the others have neither.
+            "pool_use_lifo": True,
         }
     else:
         # An option in `connect_args` is one in the URL: `sslmode`, or PyMySQL's nested `ssl: {ca: …}`.
