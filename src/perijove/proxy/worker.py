@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -79,8 +80,10 @@ class Worker:
         self._writer.close()
 
     async def _listen(self) -> None:
-        while line := await self._reader.readline():
-            await self._obey(msgspec.json.decode(line, type=Down))
+        # One that died before it had read all that we reported is a reset, not an end.
+        with suppress(ConnectionError):
+            while line := await self._reader.readline():
+                await self._obey(msgspec.json.decode(line, type=Down))
         # The supervisor is gone.
         os.kill(os.getpid(), signal.SIGTERM)
 
