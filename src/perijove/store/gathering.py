@@ -20,8 +20,9 @@ Answer = Callable[[Sequence[Result | Exception]], None]
 # Writes all of them or, when it raises, none; answers what came of each, or why it was refused.
 Write = Callable[[Sequence[Item], Answer[Result]], Awaitable[None]]
 
-# Of one transaction, so that no batch holds the writer for long.
-MAX_BATCH = 100
+# Of one transaction. All that wait for one go on at once, and nobody else meanwhile: with 100 in a storm of starts the
+# slowest hundredth of other requests takes 60 ms, with 32 it takes 25; below, storms take longer.
+MAX_BATCH = 32
 
 log = get_logger(__name__)
 
