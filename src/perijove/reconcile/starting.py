@@ -126,10 +126,12 @@ class Start:
         await self.operation.hold()
         progress = asyncio.create_task(self._relay_progress(row, spawner), name=f"progress {row.full_name}")
         try:
-            url = await spawner.start()
+            try:
+                url = await spawner.start()
+            finally:
+                # It ends by itself when the start does; what it has to say until then is still told.
+                await asyncio.wait({progress}, timeout=PROGRESS_SECONDS)
         finally:
-            # It ends by itself when the start does; what it has to say until then is still told.
-            await asyncio.wait({progress}, timeout=PROGRESS_SECONDS)
             progress.cancel()
             await asyncio.gather(progress, return_exceptions=True)
         faults.hit("start.spawned")

@@ -108,6 +108,7 @@ class Driver:
     def _note_exception(self, _loop: Any, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, Exception) and self._failure is None:
+            error.add_note(f"{context['message']}: {context.get('task') or context.get('future')}")
             self._failure = error
 
     async def _look(self) -> None:
@@ -457,6 +458,7 @@ async def _told(driver: Driver, error: Exception, seed_number: int) -> str:
     """The seed, the violation, and the part of the story that bears on it."""
     server = getattr(error, "server", None)
     lines = [f"seed {seed_number}, step {sum(driver.happened.values())}: {type(error).__name__}: {error}"]
+    lines += getattr(error, "__notes__", ())
     key = driver.checker.keys.get(server) if server is not None else None
     story = driver.trace
     if key is not None:
