@@ -86,6 +86,19 @@ async def poll_batch(hub: HubContext, leases: list[Lease]) -> float | None:
     if not leases:  # another hub was first
         return None
     faults.hit("poll.claimed")
+    polled = await _poll_all(hub, leases)
+    faults.hit("poll.polled")
+    interval = await _let_live(hub, [result for result in polled if result.end is None])
+    for result in polled:
+        if result.end is not None:
+            try:
+                await result.end()
+            except LeaseLost:
+                log.info("another replica took over a dead server", server_id=result.lease.server_id)
+    return interval
+
+
+async def _poll_all(hub: HubContext, leases: list[Lease]) -> list[Polled]:
     polled: list[Polled] = []
     unseen: list[Lease] = []
     for lease in leases:
@@ -105,20 +118,16 @@ async def poll_batch(hub: HubContext, leases: list[Lease]) -> float | None:
                 await asyncio.sleep(0)
 
         await asyncio.gather(*(take_turns() for _ in range(min(CONCURRENCY, len(unseen)))))
-    faults.hit("poll.polled")
-    alive = [result for result in polled if result.end is None]
-    interval = None
-    if alive:
-        interval = min(result.interval_seconds for result in alive)
-        async with hub.store.transaction() as tx:
-            wait = interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load
-            await release_polls(tx, [result.lease for result in alive], tx.now + timedelta(seconds=wait))
-    for result in polled:
-        if result.end is not None:
-            try:
-                await result.end()
-            except LeaseLost:
-                log.info("another replica took over a dead server", server_id=result.lease.server_id)
+    return polled
+
+
+async def _let_live(hub: HubContext, alive: list[Polled]) -> float | None:
+    if not alive:
+        return None
+    interval = min(result.interval_seconds for result in alive)
+    async with hub.store.transaction() as tx:
+        wait = interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load
+        await release_polls(tx, [result.lease for result in alive], tx.now + timedelta(seconds=wait))
     return interval
 
 
