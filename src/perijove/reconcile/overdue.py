@@ -44,25 +44,22 @@ async def end_overdue(hub: HubContext) -> int:
                 reason="deadline",
                 details=f"{row.desired=!s} {row.observed=!s} {row.phase=!s} {row.host=!s}",
             )
-            wanted = Desired.STOPPED if row.desired is Desired.RUNNING else row.desired
-            await tx.execute(
-                update(servers)
-                .where(servers.c.id == row.id, servers.c.lease_epoch == row.lease_epoch)
-                .values(
-                    desired=wanted,
-                    observed=Observed.STOPPED,
-                    phase=Phase.NONE,
-                    url="",
-                    deadline=None,
-                    next_poll=None,
-                    # A holder that sleeps past its lease must not settle over this.
-                    lease_epoch=servers.c.lease_epoch + 1,
-                    failure=failure_of(error, row, tx.now.isoformat()),
-                )
-            )
-            await forget_credentials(tx, [row])
+            ended = {
+                "desired": Desired.STOPPED if row.desired is Desired.RUNNING else row.desired,
+                "observed": Observed.STOPPED,
+                "phase": Phase.NONE,
+                "url": "",
+                "deadline": None,
+                "next_poll": None,
+                # A holder that sleeps past its lease must not settle over this.
+                "lease_epoch": row.lease_epoch + 1,
+                "failure": failure_of(error, row, tx.now.isoformat()),
+            }
+            await tx.execute(update(servers).where(servers.c.id == row.id).values(ended))
             append_event(tx, row, {"progress": 100, "failed": True, "message": f"Spawn failed: {error.message}"})
-            tx.emit(changed(row))
+            tx.emit(changed(row.with_(ended)))
+        if rows:
+            await forget_credentials(tx, rows)
     for row in rows:
         log.warning("server ended at its deadline", user=row.user_name, server=row.name, was=row.observed)
     return len(rows)

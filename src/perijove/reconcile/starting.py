@@ -182,6 +182,7 @@ class Start:
         await wait_ready(self.http, spawner, f"{url}{row.prefix(hub.options.base_url)}api")
         faults.hit("start.ready")
         last = await spawner.ready_event(ready_event(hub, row))
+        state = spawner.state()
 
         def settled(_intent: Intent, now: datetime) -> Change:
             values = {
@@ -190,7 +191,7 @@ class Start:
                 "deadline": None,
                 "failure": None,
                 "attempts": 0,
-                "state": spawner.state(),
+                "state": state,
                 "next_poll": now + timedelta(seconds=spawner.poll_interval_seconds),
             }
             return Change(values=values, event=last, release=True, failed=False)
@@ -221,9 +222,10 @@ class Start:
         event = {"progress": 100, "failed": True, "message": f"Spawn failed: {error.message}"}
         if error.html_message:
             event["html_message"] = error.html_message
+        gone = stopped(spawner)
 
         def failed(intent: Intent, now: datetime) -> Change:
-            values = stopped(spawner) | {"failure": failure_of(error, row, now.isoformat())}
+            values = gone | {"failure": failure_of(error, row, now.isoformat())}
             # A start requested meanwhile (a new generation) stays wanted; this one does not.
             if intent == self._asked(row):
                 values["desired"] = Desired.STOPPED

@@ -5,7 +5,7 @@ Every step can be done twice: a spawner's `stop` is safe on something already go
 """
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from time import perf_counter
@@ -85,14 +85,14 @@ class Stop:
     async def _settle(self, row: ServerRow, spawner: Spawner | None, error: SpawnFailed | None = None) -> ServerRow:
         if self.exited is not None:
             error = _unexpected(self.exited)
+        gone = stopped(spawner)
+        forget = spawner is None or not spawner.will_resume
 
         def settled(intent: Intent, now: datetime) -> Change:
-            values = stopped(spawner)
-            if error is not None:
-                values["failure"] = failure_of(error, row, now.isoformat())
+            failure = {} if error is None else {"failure": failure_of(error, row, now.isoformat())}
             return Change(
-                values=values,
-                forget=spawner is None or not spawner.will_resume,
+                values=gone | failure,
+                forget=forget,
                 release=intent.desired is not Desired.DELETED,
             )
 
@@ -100,8 +100,7 @@ class Stop:
         faults.hit("stop.settled")
         metrics.stop_seconds.labels("failure" if error is not None else "success").observe(perf_counter() - self.began)
         log.info("server stopped", user=row.user_name, server=row.name, unexpected=self.exited is not None)
-        state = spawner.state() if spawner is not None else {}
-        return replace(row, desired=intent.desired, observed=Observed.STOPPED, phase=Phase.NONE, url="", state=state)
+        return row.with_({"desired": intent.desired, **gone})
 
     async def _retry(self, row: ServerRow, error: Exception) -> ServerRow | None:
         """Try again a little later; past the deadline, end it by force."""
