@@ -164,11 +164,19 @@ async def test_a_hub_without_its_database_leaves_the_work_to_the_other(cluster, 
             return status == AGAIN
 
         await until(is_not_believed, seconds=30)
+        await until(lambda: tells_proxies(session, lost), seconds=30)
         fine = answers[HTTPStatus.OK]
         await until(lambda: answers[HTTPStatus.OK] > fine + 20, seconds=40)
         lost.database.mend()
     await start_works(cluster, name)
     assert (await cluster.api("GET", "/user", token=token["token"], at=lost))[0] == HTTPStatus.FORBIDDEN
+
+
+async def tells_proxies(session, hub):
+    """That it is of no use at present; to whoever would restart it, it is well."""
+    async with session.get(f"{hub.url}hub/health") as response:
+        assert response.status == HTTPStatus.OK
+        return "X-Perijove-Away" in response.headers
 
 
 @pytest.mark.promise("way from hub to database", "silence", "start.spawned")

@@ -209,6 +209,11 @@ class Store:
         """What the tail, which looks all the time, knows of the database."""
         self._silent_since = None if answering else self._silent_since or self._clock.monotonic()
 
+    @property
+    def silent(self) -> bool:
+        """Whether the database did not answer when it was last looked at."""
+        return self._silent_since is not None
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for SELECTs, each of which sees what is committed at its time."""

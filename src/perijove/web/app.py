@@ -43,6 +43,8 @@ _HEALTH_START: Message = {
 }
 # Stopping: whoever chooses among hubs is to choose another.
 _HEALTH_LEAVING: Message = {**_HEALTH_START, "status": 503}
+# To proxies, which then ask another hub. Nobody is helped by restarting this one, so it is well to everybody else.
+_HEALTH_AWAY: Message = {**_HEALTH_START, "headers": [*_HEALTH_START["headers"], (b"x-perijove-away", b"1")]}
 _HEALTH_BODY: Message = {"type": "http.response.body", "body": b""}
 
 
@@ -120,7 +122,7 @@ class Front:
             return
         path = scope["path"]
         if path in self._health and scope["method"] in ("GET", "HEAD"):
-            await send(_HEALTH_LEAVING if self._hub.bus.closed else _HEALTH_START)
+            await send(self._health_start())
             await send(_HEALTH_BODY)
             return
         fast = self._fast.find(scope["method"], path)
@@ -151,6 +153,11 @@ class Front:
         finally:
             correlation_id.reset(token)
             audit.source.reset(came_from)
+
+    def _health_start(self) -> Message:
+        if self._hub.bus.closed:
+            return _HEALTH_LEAVING
+        return _HEALTH_AWAY if self._hub.store.silent else _HEALTH_START
 
     async def _answer_fast(self, fast: FastPath, scope: Scope, receive: Receive, send: Send) -> Receive | None:
         try:
