@@ -94,11 +94,13 @@ class Exchange:
                     upstream = await pool.connect()
                 except (OSError, ValueError) as error:
                     problem = error
-                    self._doubt(pool)
+                    self._doubt(pool, str(error) or type(error).__name__)
                     continue
                 if self.over:
                     pool.give_back(upstream)
                 else:
+                    # It owes an answer since now, not since another was asked.
+                    upstream.heard = self.client.plane.time()
                     self._attach(upstream)
                 return
         if not self.over:
@@ -134,10 +136,9 @@ class Exchange:
         if self.framing is not None:
             client.upload_buffered()
 
-    def _doubt(self, pool: Pool) -> None:
+    def _doubt(self, pool: Pool, problem: str) -> None:
         if self._is_hubs():
-            upstreams = self.client.plane.upstreams
-            upstreams.hubs.doubt(pool, upstreams.time())
+            self.client.plane.upstreams.hubs.doubt(pool, problem)
 
     def _is_hubs(self) -> bool:
         return self.route is not None and self.route.target is HUB
@@ -157,6 +158,11 @@ class Exchange:
         self._drop_upstream()
         self.client.plane.spawn(self._connect(pools))
         return True
+
+    def hub_is_late(self) -> None:
+        """The hub that this waits for does not even say how it is. What may have happened goes on waiting for it."""
+        if self._ask_again():
+            self._complain("hub is late", "no answer to a probe either; another is asked")
 
     def hub_is_gone(self) -> None:
         """The hub that this waits for, or whose answer it is passing on, says nothing any more."""
@@ -214,9 +220,11 @@ class Exchange:
         if head.away and self._is_hubs():
             head.must_drop(b"x-perijove-away")
             if self.upstream is not None:
-                self._doubt(self.upstream.pool)
+                self._doubt(self.upstream.pool, "its database is away")
             if self._ask_again():
                 return True
+        elif client.plane.upstreams.hubs.all_doubted and self._is_hubs() and self.upstream is not None:
+            client.plane.upstreams.hubs.trust(self.upstream.pool)
         if head.revision is not None and self.route is not None and self.route.target == HUB:
             head.must_drop(b"x-perijove-revision")
             if not self.held and not client.plane.routing.reached(head.revision):
@@ -273,7 +281,7 @@ class Exchange:
                 self.client.plane.spawn(self._connect(pools))
             return
         self._complain("target closed the connection without answering", str(error or "closed"))
-        self._doubt(upstream.pool)
+        self._doubt(upstream.pool, str(error or "closed without an answer"))
         if not (upstream.silent() and self._ask_again()):
             self.fail(503)
 

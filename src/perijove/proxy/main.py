@@ -77,7 +77,7 @@ class Proxy:
         except BaseException:
             await self.stop(0)
             raise
-        self._tasks = background(self.plane.keep_sweeping(), self.doors.keep_certificates())
+        self._tasks = background(self.plane.keep_sweeping(), self.plane.hub_watch.run(), self.doors.keep_certificates())
 
     @property
     def addresses(self) -> Addresses:

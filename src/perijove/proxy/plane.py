@@ -6,7 +6,7 @@ One object, handed to each connection; everything in it belongs to the one threa
 import asyncio
 import errno
 import os
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from perijove.lib.log import get_logger
@@ -14,8 +14,8 @@ from perijove.proxy.access import AccessLog
 from perijove.proxy.activity import Activity
 from perijove.proxy.admission import Admission
 from perijove.proxy.complaints import Complaints
-from perijove.proxy.fetch import Patience, fetch
 from perijove.proxy.forward import Exchange
+from perijove.proxy.hub_watch import HubWatch
 from perijove.proxy.metrics import Gauges, Metrics
 from perijove.proxy.options import ProxyOptions, TrustedPeers
 from perijove.proxy.pages import ErrorPages
@@ -23,9 +23,7 @@ from perijove.proxy.response_head import SWITCHING
 from perijove.proxy.rewrite import Rewriting
 from perijove.proxy.routing import Routing
 from perijove.proxy.server import ClientConnection
-from perijove.proxy.table import HUB
 from perijove.proxy.upgrade import TunnelEnd
-from perijove.proxy.upstream import Pool
 from perijove.proxy.upstreams import Upstreams
 
 log = get_logger(__name__)
@@ -36,9 +34,6 @@ _DRAIN_POLL_SECONDS = 0.02
 # it is how late the sweep's clock may be.
 _FAREWELL_SECONDS = 2.0
 _SUCCESS = 2
-# A hub that says nothing to somebody for so long is asked how it is, and has so long to answer.
-_HUB_SILENCE_SECONDS = 2.0
-_HUB_PROBE_SECONDS = 2.0
 _CHP_HEALTH = b"_chp_healthz"
 _HEALTH = b"_perijove"
 # From this share of the connections there may be, idle ones make room.
@@ -81,10 +76,10 @@ class DataPlane:
         self.clients: set[ClientConnection] = set()
         self.tunnels: set[TunnelEnd] = set()
         self.draining = False
+        self.hub_watch = HubWatch(self)
         self._max_clients = max_clients
         self._full_until = 0.0
         self._exhausted_until = 0.0
-        self._next_probe = 0.0
         self._loop = loop
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -168,46 +163,12 @@ class DataPlane:
         crowded = crowded or not self._descriptors_left()
         for client in [client for client in self.clients if client.deadline < now or (crowded and client.idle)]:
             client.expire()
-        self._look_at_hubs(now)
         if self.options.timeouts.target_silence_seconds:
             self._end_silent(now - self.options.timeouts.target_silence_seconds)
         self.complaints.forget_old()
         self.admission.forget_old()
         if self.access is not None:
             self.access.flush()
-
-    def _look_at_hubs(self, now: float) -> None:
-        """Ask hubs that owe somebody bytes whether they live: a frozen one would keep all of them waiting."""
-        if not self.options.api and now >= self._next_probe:
-            owing = {
-                exchange.upstream.pool
-                for exchange in self._waiting_for_hubs(now - _HUB_SILENCE_SECONDS)
-                if exchange.upstream is not None
-            }
-            for pool in owing:
-                self._next_probe = now + _HUB_SILENCE_SECONDS
-                self.spawn(self._probe(pool))
-
-    def _waiting_for_hubs(self, oldest: float) -> Iterator[Exchange]:
-        for client in list(self.clients):
-            exchange = client.exchange
-            if exchange is None or exchange.route is None or exchange.route.target is not HUB or not client.writable:
-                continue
-            if (since := exchange.silent_since()) is not None and since < oldest:
-                yield exchange
-
-    async def _probe(self, pool: Pool) -> None:
-        health = f"{self.options.base_url}hub/health"
-        try:
-            async with fetch(pool, "GET", health, patience=Patience(total=_HUB_PROBE_SECONDS)):
-                return
-        except OSError as error:
-            problem = str(error) or type(error).__name__
-        log.warning("a hub is silent; its requests go to another", hub=pool.target.authority.decode(), problem=problem)
-        self.upstreams.hubs.doubt(pool, self.time())
-        for exchange in list(self._waiting_for_hubs(self.time() - _HUB_SILENCE_SECONDS)):
-            if exchange.upstream is not None and exchange.upstream.pool is pool:
-                exchange.hub_is_gone()
 
     def _descriptors_left(self) -> bool:
         """Tried, because libuv closes what it cannot accept without telling anybody."""

@@ -368,6 +368,11 @@ class Pool:
         self._down_until = 0.0
         return connection
 
+    @property
+    def busy(self) -> bool:
+        """Whether a connection of it is in use."""
+        return self.open > len(self.idle)
+
     def close_idle(self, older_than: float) -> None:
         while self.idle and self.idle[0].idle_since < older_than:
             self.idle.popleft().transport.close()

@@ -39,7 +39,7 @@ class Upstreams:
     def pools_for(self, target: str) -> tuple[Pool, ...]:
         """Where to connect, best first. Raises ValueError for a target that is no address."""
         if target is HUB:
-            return self.hubs.in_turn(self.time())
+            return self.hubs.in_turn()
         pools = self._pools.get(target)
         if pools is None:
             pools = self._pools[target] = (Pool(self, read_target(target), limit=self._limit),)

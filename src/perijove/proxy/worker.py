@@ -54,7 +54,11 @@ class Worker:
             [socket.socket(fileno=number) for number in self._start.redirecting],
         )
         self._tasks = background(
-            self._listen(), self._keep_reporting(), self.plane.keep_sweeping(), self.doors.keep_certificates()
+            self._listen(),
+            self._keep_reporting(),
+            self.plane.keep_sweeping(),
+            self.plane.hub_watch.run(),
+            self.doors.keep_certificates(),
         )
         self._say(Up(ready=True))
 
