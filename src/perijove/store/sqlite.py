@@ -19,6 +19,8 @@ _PRAGMAS = (
     "PRAGMA synchronous=NORMAL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA temp_store=MEMORY",
+    # KiB for each connection, of which there are six: the operating system keeps the file's pages, once for all.
+    "PRAGMA cache_size=-1000",
 )
 
 
