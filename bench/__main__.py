@@ -84,8 +84,9 @@ def rounds(measure: Measure, bench: Bench, hubs: list[Hub], count: int) -> dict[
     taken = {hub.name: Taken() for hub in hubs}
     for number in range(count):
         for hub in hubs if number % 2 == 0 else reversed(hubs):
-            pid, before, began = hub.process.pid, rig.processor_seconds(hub.process.pid), time.perf_counter()
-            values = measure.run(bench, hub)
+            with hub.alone(*(other for other in hubs if other is not hub)):
+                pid, before, began = hub.process.pid, rig.processor_seconds(hub.process.pid), time.perf_counter()
+                values = measure.run(bench, hub)
             taken[hub.name].values.append(values)
             shown = ", ".join(f"{value:.4g} {row.unit}" for value, row in zip(values, measure.rows, strict=True))
             # A measure may start it again.

@@ -11,13 +11,14 @@ import psutil
 
 from bench import load, rig
 from bench.rig import Hub
-from bench.storm import storm
+from bench.storm import p99, storm
 
 TOKENS = 1000
 STORM = 500
 CREATED = 1000
 # Twice what hubs let pass between two polls of a server, so that each server is polled as often.
 IDLE_SECONDS = 60
+FIRST_POLLS_SECONDS = 40
 MB = 1 << 20
 
 
@@ -130,7 +131,7 @@ def storm_by(connections: int) -> Callable[[Bench, Hub], tuple[float, ...]]:
         users = bench.idle_users[:STORM]
         act = partial(storm, [hub.port], users, token=hub.token, connections=connections)
         started, stopped = (asyncio.run(act(start=start)) for start in (True, False))
-        return started.per_second, stopped.per_second, started.health_p99_ms, stopped.health_p99_ms
+        return started.per_second, stopped.per_second, p99([*started.health_ms, *stopped.health_ms])
 
     return run
 
@@ -140,6 +141,8 @@ def idle(_: Bench, hub: Hub) -> tuple[float, ...]:
     hub.stop()
     hub.start()
     hub.settle()
+    # Each server is polled once first. What that takes to make for each is made once; the peer makes it as it starts.
+    time.sleep(FIRST_POLLS_SECONDS)
     before = rig.processor_seconds(hub.process.pid)
     time.sleep(IDLE_SECONDS)
     used = (rig.processor_seconds(hub.process.pid) - before) / IDLE_SECONDS
@@ -152,7 +155,6 @@ def storm_rows(connections: int) -> tuple[Row, ...]:
         Row(f"{at_once}: started", "servers/s", 5),
         Row(f"{at_once}: stopped", "servers/s", 5),
         Row(f"{at_once}: /hub/health meanwhile, 99th percentile", "ms", 20, more_is_better=False),
-        Row(f"{at_once}: the same while they stop", "ms", 20, more_is_better=False),
     )
 
 

@@ -20,7 +20,8 @@ PATIENCE_SECONDS = 120
 @dataclass(frozen=True)
 class Storm:
     per_second: float
-    health_p99_ms: float
+    # Of each answer.
+    health_ms: list[float]
 
 
 class Prober:
@@ -68,8 +69,11 @@ async def storm(ports: list[int], users: list[str], *, token: str, start: bool, 
     seconds = loop.time() - began
     probing.cancel()
     await prober.settle()
-    ordered = sorted(prober.took)
-    return Storm(len(users) / seconds, ordered[int(len(ordered) * 0.99)] * 1000)
+    return Storm(len(users) / seconds, [took * 1000 for took in prober.took])
+
+
+def p99(values: list[float]) -> float:
+    return sorted(values)[int(len(values) * 0.99)]
 
 
 async def _act(port: int, names: Iterator[str], token: str, *, start: bool) -> None:
