@@ -155,9 +155,11 @@ class Replica:
             return response.status == HTTPStatus.OK
 
     def kill(self) -> None:
-        """SIGKILL, whatever state it is in."""
+        """SIGKILL, whatever state it is in, with what its prefix put between."""
         if self.process is not None:
-            self.process.kill()
+            # `faketime` starts the hub as a child, which would live on.
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def freeze(self) -> None:
