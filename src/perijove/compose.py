@@ -172,6 +172,7 @@ async def running_hub(hub: HubContext, traits: Config) -> AsyncIterator[ASGIApp]
             run_chores(hub, [health_chore(http, hub.options.service_check_interval)]),
             presence.beat_forever(hub),
             metrics.watch_loop(),
+            allocation.give_back_forever(),
             activity.flush_forever(hub),
             _follow(hub, since),
             *([PushedProxy(hub, facts.connect_url).run()] if hub.options.chp_api_url else []),

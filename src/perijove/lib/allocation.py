@@ -4,10 +4,13 @@ A hub has a handful of threads that each do a little for SQLite. By default each
 what its start needed and gave up stays with the process for ever.
 """
 
+import asyncio
 import ctypes
 
 # Of mallopt(3).
 _M_ARENA_MAX = -8
+# It takes a millisecond or two.
+_PERIOD_SECONDS = 60
 
 
 def use_one_arena() -> None:
@@ -18,6 +21,13 @@ def use_one_arena() -> None:
 def give_back() -> None:
     """What is free, to the system."""
     _libc("malloc_trim", 0)
+
+
+async def give_back_forever() -> None:
+    """What bursts leave behind, after each: until cancelled."""
+    while True:
+        await asyncio.sleep(_PERIOD_SECONDS)
+        give_back()
 
 
 def _libc(name: str, *arguments: int) -> None:
