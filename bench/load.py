@@ -60,10 +60,13 @@ class Client:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
+    async def connect(self) -> None:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+
     async def request(self, head: str, body: bytes = b"") -> tuple[int, bytes, bytes]:
         """Status, raw headers, body."""
         if self._writer is None:
-            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+            await self.connect()
         length = f"Content-Length: {len(body)}\r\n" if body else ""
         self._writer.write(f"{head}Host: 127.0.0.1:{self._port}\r\n{length}\r\n".encode() + body)
         headers = await self._reader.readuntil(b"\r\n\r\n")

@@ -64,8 +64,10 @@ async def storm(ports: list[int], users: list[str], *, token: str, start: bool, 
     prober = Prober(ports[0])
     probing = loop.create_task(prober.run())
     names = iter(users)
+    clients = [Client(ports[number % len(ports)]) for number in range(connections)]
+    await asyncio.gather(*(client.connect() for client in clients))
     began = loop.time()
-    await asyncio.gather(*(_act(ports[n % len(ports)], names, token, start=start) for n in range(connections)))
+    await asyncio.gather(*(_act(client, names, token, start=start) for client in clients))
     seconds = loop.time() - began
     probing.cancel()
     await prober.settle()
@@ -76,8 +78,7 @@ def p99(values: list[float]) -> float:
     return sorted(values)[int(len(values) * 0.99)]
 
 
-async def _act(port: int, names: Iterator[str], token: str, *, start: bool) -> None:
-    client = Client(port)
+async def _act(client: Client, names: Iterator[str], token: str, *, start: bool) -> None:
     authorization = f"Authorization: token {token}\r\n"
     verb, done = ("POST", HTTPStatus.CREATED) if start else ("DELETE", HTTPStatus.NO_CONTENT)
     for name in names:
