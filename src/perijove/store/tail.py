@@ -7,7 +7,6 @@ and between them caches are off.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
@@ -27,8 +26,6 @@ log = get_logger(__name__)
 
 # With `PATIENCE_SECONDS` less than the second within which a revocation must hold everywhere.
 INTERVAL_SECONDS = 0.4
-# Between two looks, however much is committed.
-PAUSE_SECONDS = 0.03
 # A database that answers later than this may as well be gone.
 PATIENCE_SECONDS = 0.5
 LIMIT = 1000
@@ -54,15 +51,12 @@ async def tail_forever(
             stack.push_async_callback(_end, listener)
         last = since
         whole = True
-        looked_at = -math.inf
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL_SECONDS):
                     await woken.wait()
-            # In a storm every commit wakes, this process's own too; what comes in a moment is read at once.
-            await asyncio.sleep(max(0, looked_at + PAUSE_SECONDS - time.monotonic()))
             woken.clear()
-            began = looked_at = time.monotonic()
+            began = time.monotonic()
             try:
                 async with _patience(store):
                     # Who could not read is told by the ordinary way that reading works again.
