@@ -96,8 +96,6 @@ class Reconciler:
         """Whether it may be about something that no operation of this replica is at."""
         if isinstance(change, Lagged) or "pending" not in change.data:
             return True
-        if change.data.get("held"):
-            return False
         pending, running = change.data["pending"], self._running.get(ServerId(int(change.key)))
         if pending is None or running is None:
             return pending is not None

@@ -127,6 +127,6 @@ async def _write_rows(tx: "Transaction", decided: Sequence[_Decided]) -> None:
             continue
         alike.setdefault((change.release, *sorted(change.values)), []).append((step.lease.server_id, change.values))
         now = {"desired": intent.desired, "generation": intent.generation, **change.values}
-        tx.emit(changed(step.row.with_(now), held=not change.release))
+        tx.emit(changed(step.row.with_(now)))
     for (release, *_), results in alike.items():
         await claims.settle(tx, results, release=release)

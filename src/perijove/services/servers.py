@@ -289,18 +289,9 @@ async def _refresh(hub: HubContext, user: str) -> None:
         raise Forbidden(f"The login of {user} has expired. Log in again, then repeat this.")
 
 
-def changed(row: ServerRow, *, held: bool = False) -> Event:
-    """What wakes those who watch this server. `row` as it is written: it spares many of them to look.
-
-    `held`: by the holder of its lease, who goes on with it; there is nothing to claim.
-    """
-    said = {
-        "user": row.user_name,
-        "name": row.name,
-        "pending": row.pending,
-        "generation": row.generation,
-        "held": held,
-    }
+def changed(row: ServerRow) -> Event:
+    """What wakes those who watch this server. `row` as it is written: it spares many of them to look."""
+    said = {"user": row.user_name, "name": row.name, "pending": row.pending, "generation": row.generation}
     return Event(Kind.STARTING if row.pending == "spawn" else Kind.SERVER, str(row.id), said)
 
 
