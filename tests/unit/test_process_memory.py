@@ -57,3 +57,34 @@ async def test_a_blocked_event_loop_is_measured_also_while_the_process_does_noth
         assert late() - before > metrics.IDLE_LOOP_INTERVAL_SECONDS
     finally:
         watching.cancel()
+
+
+_REMEMBER = """
+import gc, weakref
+from perijove.lib.collector import put_aside_survivors
+class Thing: pass
+def cycle():
+    thing = Thing(); thing.itself = thing; thing.more = [[] for _ in range(50)]
+    return thing
+kept = [[] for _ in range(1000)]
+put_aside_survivors()
+"""
+
+
+def test_what_survives_a_full_collection_is_not_walked_again():
+    said = ask(
+        _REMEMBER + "kept += [[] for _ in range(100_000)]; gc.collect(); before = len(gc.get_objects())\n"
+        "print(before < 10_000, gc.get_freeze_count() > 100_000)"
+    )
+    assert said == ["True", "True"]
+
+
+def test_cycles_among_what_was_put_aside_are_found_when_it_has_grown():
+    """Until then they wait: they are garbage that nobody found yet, not a leak."""
+    said = ask(
+        _REMEMBER + "lost = cycle(); gone = weakref.ref(lost); gc.collect(); del lost; gc.collect()\n"
+        "print(gone() is None)\n"
+        "for _ in range(40): kept += [[] for _ in range(20_000)]; gc.collect()\n"
+        "print(gone() is None)"
+    )
+    assert said == ["False", "True"]
