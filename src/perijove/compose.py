@@ -6,6 +6,7 @@ order. Nothing below this module reads the environment, files of configuration, 
 
 import asyncio
 import contextlib
+import gc
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -25,7 +26,7 @@ from perijove.config.options import HubOptions
 from perijove.domain.ports import Authenticator, SpawnerHost
 from perijove.domain.rates import Rates
 from perijove.domain.scopes import Catalogue
-from perijove.lib import allocation, collector, metrics
+from perijove.lib import allocation, metrics
 from perijove.lib.clock import SystemClock
 from perijove.lib.log import get_logger
 from perijove.plugins.authenticator import HostedAuthenticator
@@ -260,8 +261,11 @@ async def serve_hub(
         try:
             while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn offers a flag, no event
                 await asyncio.sleep(0.005)
-            collector.put_aside_survivors()
+            # What exists now lives as long as the process: the collector need not walk it again, which
+            # is what the peer spends its slowest percent of requests on.
+            gc.collect()
             allocation.give_back()
+            gc.freeze()
             metrics.hub_startup_duration.observe(clock.monotonic() - began)
             announced = ready(hub)
             if announced is not None:

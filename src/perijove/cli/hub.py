@@ -125,6 +125,7 @@ def run(compiled: "Compiled", sock: socket.socket, control: Control | None) -> N
 
 async def _serve(compiled: "Compiled", sock: socket.socket, control: Control | None) -> None:
     from perijove.compose import serve_hub
+    from perijove.lib import collector
     from perijove.lib.log import get_logger
 
     stop = asyncio.Event()
@@ -136,6 +137,7 @@ async def _serve(compiled: "Compiled", sock: socket.socket, control: Control | N
 
     async def ready(hub: "HubContext") -> None:
         gc.enable()
+        collector.put_aside_survivors()
         wishes.append(hub.shutdown)
         get_logger("perijove.hub").info("hub is ready", url=hub_url(compiled.options))
         if control is not None:
